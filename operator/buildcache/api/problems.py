@@ -1,0 +1,43 @@
+"""Validation errors as lines for people: the path of the field in JSON names, and what is allowed."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One refused field. `path` such as `spec.executors[0].memory`; `message` says what is allowed."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+def problems(error: ValidationError) -> tuple[Problem, ...]:
+    """All problems of a validation error, in the order of the fields. User values are never repeated in a message."""
+    found = []
+    for item in error.errors(include_url=False, include_input=False):
+        context = item.get("ctx", {})
+        path = _join(item["loc"])
+        if item["type"] == "rule":
+            path = ".".join(part for part in (path, str(context["field"])) if part)
+        found.append(Problem(path.replace(".[", "["), item["msg"]))
+    return tuple(found)
+
+
+def summary(found: Iterable[Problem], limit: int = 5) -> str:
+    """The problems as one message for a condition, bounded."""
+    lines = [str(problem) for problem in found]
+    more = f"; and {len(lines) - limit} more" if len(lines) > limit else ""
+    return "; ".join(lines[:limit]) + more
+
+
+def _join(location: tuple[int | str, ...]) -> str:
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+    return path
