@@ -1,1 +1,1 @@
-"""The API `buildcache.dev/v1alpha1`: pydantic models of both kinds and the CRDs generated from them. Knows nothing else of the project."""
+"""The API `buildcache.dev/v1alpha1`: pydantic models of both kinds and the CRDs made from them. Imports nothing of the project."""

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from .cache import Engine, rule, rules
 from .meta import (
+    NO_PARENT,
     PRINTABLE,
     Api,
     Conditions,
@@ -60,7 +61,9 @@ class Git(Api):
         ),
         Field(
             json_schema_extra={
-                "x-kubernetes-validations": [rule("!self.contains('..') && !self.contains('@{')", "must not contain '..' or '@{'")]
+                "x-kubernetes-validations": [
+                    rule("!self.contains('..') && !self.contains('@{')", "must not contain '..' or '@{'")
+                ]
             }
         ),
     ]
@@ -100,7 +103,10 @@ class Source(Api):
     """Where the build context comes from: exactly one."""
 
     model_config = rules(
-        rule("[has(self.git), has(self.s3), has(self.inline)].filter(given, given).size() == 1", "exactly one of git, s3 and inline must be set")
+        rule(
+            "[has(self.git), has(self.s3), has(self.inline)].filter(given, given).size() == 1",
+            "exactly one of git, s3 and inline must be set",
+        )
     )
 
     git: Git | None = None
@@ -124,7 +130,9 @@ class BuildArg(Api):
             fieldPath=".name",
         ),
         rule(
-            f"!(self.name in {list(RESERVED_BUILD_ARGS)})".replace('"', "'"), "this name is reserved by the engine", fieldPath=".name"
+            f"!(self.name in {list(RESERVED_BUILD_ARGS)})".replace('"', "'"),
+            "this name is reserved by the engine",
+            fieldPath=".name",
         ),
     )
 
@@ -133,13 +141,17 @@ class BuildArg(Api):
         Field(max_length=128),
         Pattern(r"[A-Za-z_][A-Za-z0-9_]*", "must be an identifier: letters, digits and _, not beginning with a digit"),
     ]
-    value: Annotated[str, Field(max_length=2048), Pattern(PRINTABLE, "must not contain control characters or line breaks")] = ""
+    value: Annotated[
+        str, Field(max_length=2048), Pattern(PRINTABLE, "must not contain control characters or line breaks")
+    ] = ""
 
     @field_validator("name")
     @classmethod
     def _neither_secret_nor_reserved(cls, value: str) -> str:
         if _SECRET.search(value):
-            raise refuse("", "build arguments are visible in the image: names with TOKEN, PASSWORD or SECRET are refused")
+            raise refuse(
+                "", "build arguments are visible in the image: names with TOKEN, PASSWORD or SECRET are refused"
+            )
         if value in RESERVED_BUILD_ARGS:
             raise refuse("", "this name is reserved by the engine")
         return value
@@ -149,17 +161,33 @@ class Output(Api):
     """What the build makes."""
 
     model_config = rules(
-        rule("size(self.images) > 0 || !self.push", "images needs at least one reference with push: true", fieldPath=".images"),
-        rule("self.labels.all(key, key.matches('^[a-zA-Z0-9][a-zA-Z0-9._/-]{0,127}$'))", "label names must be letters, digits and . _ / -"),
+        rule(
+            "size(self.images) > 0 || !self.push",
+            "images needs at least one reference with push: true",
+            fieldPath=".images",
+        ),
+        rule(
+            "self.labels.all(key, key.matches('^[a-zA-Z0-9][a-zA-Z0-9._/-]{0,127}$'))",
+            "label names must be letters, digits and . _ / -",
+        ),
     )
 
     images: Annotated[
         tuple[OutputImage, ...],
-        Field(max_length=10, description="References to push, 1..10.", json_schema_extra={"x-kubernetes-list-type": "set"}),
+        Field(
+            max_length=10, description="References to push, 1..10.", json_schema_extra={"x-kubernetes-list-type": "set"}
+        ),
     ] = ()
-    push: Annotated[bool, Field(description="false: build and write the cache only, to check a Dockerfile or to warm a cache.")] = True
+    push: Annotated[
+        bool, Field(description="false: build and write the cache only, to check a Dockerfile or to warm a cache.")
+    ] = True
     labels: Annotated[
-        Mapping[str, Annotated[str, Field(max_length=1024), Pattern(PRINTABLE, "must not contain control characters or line breaks")]],
+        Mapping[
+            str,
+            Annotated[
+                str, Field(max_length=1024), Pattern(PRINTABLE, "must not contain control characters or line breaks")
+            ],
+        ],
         Field(max_length=64, description="Labels of the image."),
     ] = Field(default_factory=dict)
 
@@ -197,9 +225,12 @@ class Timeouts(Api):
     run: Annotated[Duration, Field(description="From then to the end.")] = "1h"
 
 
-def _fixed(**schema: Any) -> dict[str, Any]:
-    """Schema of a field that cannot change once the Build exists."""
-    return {"x-kubernetes-validations": [rule("self == oldSelf", "is immutable: create another Build")], **schema}
+def _fixed(*more: dict[str, str], **schema: Any) -> dict[str, Any]:
+    """Schema of a field that cannot change once the Build exists, with `more` CEL rules."""
+    return {
+        "x-kubernetes-validations": [rule("self == oldSelf", "is immutable: create another Build"), *more],
+        **schema,
+    }
 
 
 class BuildSpec(Api):
@@ -221,12 +252,22 @@ class BuildSpec(Api):
     cache_ref: Annotated[CacheRef, Field(json_schema_extra=_fixed())]
     service: Annotated[
         str,
-        Field(min_length=1, max_length=253, description="Names the cache reference and the cache-mount scope.", json_schema_extra=_fixed()),
+        Field(
+            min_length=1,
+            max_length=253,
+            description="Names the cache reference and the cache-mount scope.",
+            json_schema_extra=_fixed(),
+        ),
         Pattern(PRINTABLE, "must not contain control characters or line breaks"),
     ]
     source: Annotated[Source, Field(json_schema_extra=_fixed())]
-    context_dir: Annotated[RelativePath, Field(description="Build context, relative to the source's root.", json_schema_extra=_fixed())] = "."
-    dockerfile: Annotated[RelativePath, Field(description="Relative to contextDir.", json_schema_extra=_fixed())] = "Dockerfile"
+    context_dir: Annotated[
+        RelativePath,
+        Field(description="Build context, relative to the source's root.", json_schema_extra=_fixed(NO_PARENT)),
+    ] = "."
+    dockerfile: Annotated[
+        RelativePath, Field(description="Relative to contextDir.", json_schema_extra=_fixed(NO_PARENT))
+    ] = "Dockerfile"
     target: Annotated[
         str | None,
         Field(max_length=128, description="Stage to build; none: the last one.", json_schema_extra=_fixed()),
@@ -235,7 +276,8 @@ class BuildSpec(Api):
     build_args: Annotated[
         tuple[BuildArg, ...],
         Field(
-            max_length=64, json_schema_extra=_fixed(**{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]})
+            max_length=64,
+            json_schema_extra=_fixed(**{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
         ),
     ] = ()
     platforms: Annotated[
@@ -251,7 +293,9 @@ class BuildSpec(Api):
     no_cache_filter: Annotated[
         tuple[
             Annotated[
-                str, Field(max_length=128), Pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "must be the name of a stage: letters, digits and _ . -")
+                str,
+                Field(max_length=128),
+                Pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "must be the name of a stage: letters, digits and _ . -"),
             ],
             ...,
         ],
@@ -263,14 +307,21 @@ class BuildSpec(Api):
     ] = ()
     executor: Annotated[
         str | None,
-        Field(max_length=63, description="Name of an executor; none: the first that can build.", json_schema_extra=_fixed()),
+        Field(
+            max_length=63,
+            description="Name of an executor; none: the first that can build.",
+            json_schema_extra=_fixed(),
+        ),
         Pattern(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", "must be the name of an executor of the BuildCache"),
     ] = None
     timeouts: Annotated[Timeouts, Field(json_schema_extra=_fixed())] = Timeouts()
-    retries: Annotated[int, Field(ge=0, le=10, description="New attempts after infrastructure failures.", json_schema_extra=_fixed())] = 2
+    retries: Annotated[
+        int, Field(ge=0, le=10, description="New attempts after infrastructure failures.", json_schema_extra=_fixed())
+    ] = 2
     cancel: Annotated[bool, Field(description="true stops the build.")] = False
     ttl_after_finished: Annotated[
-        LongDuration | None, Field(description="The object is deleted this long after its end, unless a GitOps tool tracks it.")
+        LongDuration | None,
+        Field(description="The object is deleted this long after its end, unless a GitOps tool tracks it."),
     ] = None
 
     @model_validator(mode="after")
@@ -378,7 +429,9 @@ class BuildStatus(Api):
     observed_generation: int = -1
     executor: ExecutorStatus | None = None
     queue: QueuePosition | None = None
-    attempts: Annotated[tuple[Attempt, ...], Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"})] = ()
+    attempts: Annotated[
+        tuple[Attempt, ...], Field(max_length=5, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = ()
     image: Image | None = None
     source: SourceStatus | None = None
     cache: CacheResult | None = None
@@ -401,4 +454,8 @@ class Build(Kind):
     @classmethod
     def _status_is_optional(cls, data: Any) -> Any:
         # An object that was just created with `status: null`, or without one, reads as never observed.
-        return {key: value for key, value in data.items() if key != "status" or value is not None} if isinstance(data, dict) else data
+        return (
+            {key: value for key, value in data.items() if key != "status" or value is not None}
+            if isinstance(data, dict)
+            else data
+        )

@@ -48,14 +48,17 @@ def rule(expression: str, message: str, **more: str) -> dict[str, str]:
 def immutable(*fields: str) -> list[dict[str, str]]:
     """CEL rules: each optional field keeps its value once it is set."""
     return [
-        rule(f"!has(oldSelf.{name}) || (has(self.{name}) && self.{name} == oldSelf.{name})", f"{name} is immutable once it is set")
+        rule(
+            f"!has(oldSelf.{name}) || (has(self.{name}) && self.{name} == oldSelf.{name})",
+            f"{name} is immutable once it is set",
+        )
         for name in fields
     ]
 
 
 def rules(*each: dict[str, str]) -> ConfigDict:
     """Model configuration that adds CEL rules to the schema."""
-    return ConfigDict(json_schema_extra={"x-kubernetes-validations": list(each)})
+    return ConfigDict(json_schema_extra={"x-kubernetes-validations": [dict(each_rule) for each_rule in each]})
 
 
 class Network(Api):
@@ -71,7 +74,9 @@ class Network(Api):
     subnet_ids: Annotated[
         tuple[
             Annotated[
-                str, Field(max_length=32), Pattern(r"subnet-[0-9a-f]{8,17}", "must be a subnet id such as subnet-0a1b2c3d4e5f60718")
+                str,
+                Field(max_length=32),
+                Pattern(r"subnet-[0-9a-f]{8,17}", "must be a subnet id such as subnet-0a1b2c3d4e5f60718"),
             ],
             ...,
         ],
@@ -85,7 +90,11 @@ class Network(Api):
     assign_public_ip: Annotated[bool, Field(description="Give tasks a public address (Fargate only).")] = False
     security_group_ids: Annotated[
         tuple[
-            Annotated[str, Field(max_length=32), Pattern(r"sg-[0-9a-f]{8,17}", "must be a security group id such as sg-0a1b2c3d4e5f60718")],
+            Annotated[
+                str,
+                Field(max_length=32),
+                Pattern(r"sg-[0-9a-f]{8,17}", "must be a security group id such as sg-0a1b2c3d4e5f60718"),
+            ],
             ...,
         ],
         Field(
@@ -114,7 +123,8 @@ class Export(Api):
     )
 
     mode: Annotated[
-        Literal["max", "min"], Field(description="max keeps every stage, min only the layers of the result. Multi-stage builds need max.")
+        Literal["max", "min"],
+        Field(description="max keeps every stage, min only the layers of the result. Multi-stage builds need max."),
     ] = "max"
     compression: Annotated[
         Literal["estargz", "gzip", "zstd", "uncompressed"],
@@ -122,24 +132,36 @@ class Export(Api):
             description="Compression of new layers. gzip, the image's own, is usually the better choice: cache and image then share layers."
         ),
     ] = "estargz"
-    compression_level: Annotated[int | None, Field(ge=0, le=22, description="0..9 for gzip and estargz, 0..22 for zstd.")] = None
-    force_compression: Annotated[bool, Field(description="Compress layers again that exist in another form, the base image's too.")] = False
-    image_manifest: Annotated[bool, Field(description="Write the cache as an image manifest. ECR takes nothing else.")] = True
+    compression_level: Annotated[
+        int | None, Field(ge=0, le=22, description="0..9 for gzip and estargz, 0..22 for zstd.")
+    ] = None
+    force_compression: Annotated[
+        bool, Field(description="Compress layers again that exist in another form, the base image's too.")
+    ] = False
+    image_manifest: Annotated[
+        bool, Field(description="Write the cache as an image manifest. ECR takes nothing else.")
+    ] = True
     oci_media_types: Annotated[bool, Field(description="Use OCI media types.")] = True
-    ignore_error: Annotated[bool, Field(description="A failed export does not fail the build; CacheUsed says that it failed.")] = True
+    ignore_error: Annotated[
+        bool, Field(description="A failed export does not fail the build; CacheUsed says that it failed.")
+    ] = True
     tag_suffix: Annotated[
         str,
         Field(max_length=64, description="The cache of a service has the tag {service}.{tagSuffix}."),
         Pattern(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", "must be letters, digits, _ . and -, and not begin with . or -"),
     ] = "buildcache"
-    per_platform: Annotated[bool, Field(description="A tag for each platform: for builders of several architectures.")] = False
+    per_platform: Annotated[
+        bool, Field(description="A tag for each platform: for builders of several architectures.")
+    ] = False
 
     @model_validator(mode="after")
     def _media_types_and_level(self) -> Self:
         if not self.oci_media_types and (self.image_manifest or self.compression in ("estargz", "zstd")):
             raise refuse("ociMediaTypes", "must be true with imageManifest, and with compression estargz or zstd")
         if self.compression_level is not None and self.compression_level > COMPRESSION_LEVELS.get(self.compression, -1):
-            raise refuse("compressionLevel", "must be 0..9 for gzip and estargz, 0..22 for zstd, absent for uncompressed")
+            raise refuse(
+                "compressionLevel", "must be 0..9 for gzip and estargz, 0..22 for zstd, absent for uncompressed"
+            )
         return self
 
 
@@ -149,12 +171,20 @@ class Registry(Api):
     model_config = rules(*immutable("repositoryName", "kmsKeyARN"))
 
     management: Annotated[
-        Management, Field(description="Observed: the repository must exist; neither its policy nor its tags are touched.")
+        Management,
+        Field(description="Observed: the repository must exist; neither its policy nor its tags are touched."),
     ] = "Managed"
-    repository_name: Annotated[RepositoryName | None, Field(description="Default buildcache/<namespace>/<name>. Immutable once set.")] = None
-    kms_key_arn: Annotated[KeyARN | None, Field(description="Key of the repository; none: AES-256 of ECR. Immutable once set.")] = None
+    repository_name: Annotated[
+        RepositoryName | None, Field(description="Default buildcache/<namespace>/<name>. Immutable once set.")
+    ] = None
+    kms_key_arn: Annotated[
+        KeyARN | None, Field(description="Key of the repository; none: AES-256 of ECR. Immutable once set.")
+    ] = None
     retention_days: Annotated[
-        int | None, Field(ge=1, le=365, description="Images are expired this many days after their push. None: no lifecycle policy.")
+        int | None,
+        Field(
+            ge=1, le=365, description="Images are expired this many days after their push. None: no lifecycle policy."
+        ),
     ] = None
     export: Export = Export()
 
@@ -163,7 +193,11 @@ class FileSystem(Api):
     """EFS that keeps `RUN --mount=type=cache` directories of Kaniko builds."""
 
     model_config = rules(
-        rule("(self.management == 'Observed') == has(self.id)", "id is required with management Observed and refused without", fieldPath=".id"),
+        rule(
+            "(self.management == 'Observed') == has(self.id)",
+            "id is required with management Observed and refused without",
+            fieldPath=".id",
+        ),
         rule(
             "(self.throughputMode == 'provisioned') == has(self.provisionedMiBps)",
             "provisionedMiBps is required with throughputMode provisioned and refused without",
@@ -172,22 +206,34 @@ class FileSystem(Api):
         *immutable("id", "kmsKeyARN"),
     )
 
-    management: Annotated[Management, Field(description="Observed: an existing file system that is never changed nor deleted.")] = "Managed"
+    management: Annotated[
+        Management, Field(description="Observed: an existing file system that is never changed nor deleted.")
+    ] = "Managed"
     id: Annotated[
         str | None,
         Field(max_length=48, description="File system to use, with management Observed. Immutable once set."),
         Pattern(r"fs-[0-9a-f]{8,40}", "must be a file system id such as fs-0123456789abcdef0"),
     ] = None
     kms_key_arn: Annotated[
-        KeyARN | None, Field(description="Key of the file system, which is always encrypted; none: the AWS-managed key. Immutable once set.")
+        KeyARN | None,
+        Field(
+            description="Key of the file system, which is always encrypted; none: the AWS-managed key. Immutable once set."
+        ),
     ] = None
     throughput_mode: Annotated[
-        Literal["elastic", "bursting", "provisioned"], Field(description="AWS allows a change of mode once in 24 hours.")
+        Literal["elastic", "bursting", "provisioned"],
+        Field(description="AWS allows a change of mode once in 24 hours."),
     ] = "elastic"
-    provisioned_mibps: Annotated[int | None, Field(ge=1, le=3414, description="MiB/s, with throughputMode provisioned.")] = None
+    provisioned_mibps: Annotated[
+        int | None, Field(ge=1, le=3414, description="MiB/s, with throughputMode provisioned.")
+    ] = None
     transition_to_ia: Annotated[
-        Literal["AFTER_1_DAY", "AFTER_7_DAYS", "AFTER_14_DAYS", "AFTER_30_DAYS", "AFTER_60_DAYS", "AFTER_90_DAYS"] | None,
-        Field(description="When unread files move to infrequent access. null: never.", json_schema_extra={"nullable": True}),
+        Literal["AFTER_1_DAY", "AFTER_7_DAYS", "AFTER_14_DAYS", "AFTER_30_DAYS", "AFTER_60_DAYS", "AFTER_90_DAYS"]
+        | None,
+        Field(
+            description="When unread files move to infrequent access. null: never.",
+            json_schema_extra={"nullable": True},
+        ),
     ] = "AFTER_14_DAYS"
     backup: Annotated[bool, Field(description="Automatic backups by AWS Backup.")] = False
 
@@ -204,7 +250,9 @@ class CapacityProvider(Api):
     """One item of a capacity provider strategy."""
 
     name: Annotated[
-        str, Field(max_length=255), Pattern(r"[A-Za-z0-9_-]{1,255}", "must be the name of a capacity provider of the cluster")
+        str,
+        Field(max_length=255),
+        Pattern(r"[A-Za-z0-9_-]{1,255}", "must be the name of a capacity provider of the cluster"),
     ]
     weight: Annotated[int, Field(ge=0, le=1000)] = 1
     base: Annotated[int, Field(ge=0, le=100000)] = 0
@@ -215,7 +263,10 @@ class BuildKitOptions(Api):
 
     socket_path: Annotated[
         str | None,
-        Field(max_length=255, description="Socket of the host's buildkitd. None: each task runs its own daemon (privileged)."),
+        Field(
+            max_length=255,
+            description="Socket of the host's buildkitd. None: each task runs its own daemon (privileged).",
+        ),
         Pattern(r"(/[A-Za-z0-9._-]+)+", "must be an absolute path of letters, digits and . _ -"),
     ] = None
     mount_namespace: Annotated[
@@ -233,10 +284,14 @@ class KanikoOptions(Api):
         Field(max_length=16, description="Version of the osscontainertools fork; decides which flags are sent."),
         Pattern(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}", "must be a version such as 1.28.3"),
     ] = "1.28.3"
-    ttl: Annotated[LongDuration | None, Field(description="Layers older than this are not used. None: Kaniko's own 336h.")] = None
+    ttl: Annotated[
+        LongDuration | None, Field(description="Layers older than this are not used. None: Kaniko's own 336h.")
+    ] = None
     copy_layers: Annotated[bool, Field(description="Cache COPY layers too.")] = False
     run_layers: Annotated[bool, Field(description="Cache RUN layers.")] = True
-    compressed_caching: Annotated[bool, Field(description="Compress layers in memory; false saves memory on large ones.")] = True
+    compressed_caching: Annotated[
+        bool, Field(description="Compress layers in memory; false saves memory on large ones.")
+    ] = True
 
 
 _FARGATE_CEL = " || ".join(
@@ -249,11 +304,25 @@ class Executor(Api):
     """A way to run a build: an engine on a kind of ECS capacity."""
 
     model_config = rules(
-        rule("self.engine == 'Kaniko' || self.launchType == 'EC2'", "BuildKit and Docker need launchType EC2", fieldPath=".launchType"),
-        rule("self.engine == 'BuildKit' || !has(self.buildkit)", "buildkit is allowed only with engine BuildKit", fieldPath=".buildkit"),
-        rule("self.engine == 'Kaniko' || !has(self.kaniko)", "kaniko is allowed only with engine Kaniko", fieldPath=".kaniko"),
         rule(
-            f"self.launchType != 'Fargate' || {_FARGATE_CEL}", "memory is not one that Fargate offers with this cpu", fieldPath=".memory"
+            "self.engine == 'Kaniko' || self.launchType == 'EC2'",
+            "BuildKit and Docker need launchType EC2",
+            fieldPath=".launchType",
+        ),
+        rule(
+            "self.engine == 'BuildKit' || !has(self.buildkit)",
+            "buildkit is allowed only with engine BuildKit",
+            fieldPath=".buildkit",
+        ),
+        rule(
+            "self.engine == 'Kaniko' || !has(self.kaniko)",
+            "kaniko is allowed only with engine Kaniko",
+            fieldPath=".kaniko",
+        ),
+        rule(
+            f"self.launchType != 'Fargate' || {_FARGATE_CEL}",
+            "memory is not one that Fargate offers with this cpu",
+            fieldPath=".memory",
         ),
         rule(
             "self.launchType == 'Fargate' || !has(self.ephemeralStorageGiB)",
@@ -269,12 +338,20 @@ class Executor(Api):
     ]
     engine: Annotated[Engine, Field(description="What builds. BuildKit and Docker need EC2.")]
     launch_type: Literal["EC2", "Fargate"]
-    platform: Annotated[Literal["linux/amd64", "linux/arm64"], Field(description="Architecture of the tasks.")] = "linux/amd64"
+    platform: Annotated[Literal["linux/amd64", "linux/arm64"], Field(description="Architecture of the tasks.")] = (
+        "linux/amd64"
+    )
     image: Annotated[ImageRef | None, Field(description="Image of the engine. None: the pinned default.")] = None
     cpu: Annotated[int, Field(ge=128, le=196608, description="ECS CPU units; 1024 is one vCPU.")] = 2048
-    memory: Annotated[int, Field(ge=512, le=1048576, description="MiB. On Fargate a pair that AWS offers with cpu.")] = 8192
-    ephemeral_storage_gib: Annotated[int | None, Field(ge=21, le=200, description="Disk of a Fargate task in GiB.")] = None
-    task_role_arn: Annotated[RoleARN, Field(description="Role of the containers: registry, source bucket, file system.")]
+    memory: Annotated[
+        int, Field(ge=512, le=1048576, description="MiB. On Fargate a pair that AWS offers with cpu.")
+    ] = 8192
+    ephemeral_storage_gib: Annotated[int | None, Field(ge=21, le=200, description="Disk of a Fargate task in GiB.")] = (
+        None
+    )
+    task_role_arn: Annotated[
+        RoleARN, Field(description="Role of the containers: registry, source bucket, file system.")
+    ]
     execution_role_arn: Annotated[RoleARN, Field(description="Role by which ECS pulls images and writes logs.")]
     capacity_providers: Annotated[
         tuple[CapacityProvider, ...],
@@ -300,7 +377,10 @@ class Executor(Api):
             if memory is None:
                 raise refuse("cpu", f"must be one that Fargate offers: {', '.join(map(str, FARGATE_MEMORY))}")
             if self.memory not in memory:
-                raise refuse("memory", f"must be {memory.start}..{memory[-1]} in steps of {memory.step} on Fargate with cpu {self.cpu}")
+                raise refuse(
+                    "memory",
+                    f"must be {memory.start}..{memory[-1]} in steps of {memory.step} on Fargate with cpu {self.cpu}",
+                )
         elif self.ephemeral_storage_gib is not None:
             raise refuse("ephemeralStorageGiB", "is allowed only on Fargate")
         return self
@@ -310,12 +390,17 @@ class Limits(Api):
     """Bounds on the Builds of this cache."""
 
     max_concurrent_builds: Annotated[int, Field(ge=1, le=10000, description="Builds that run at once.")] = 8
-    max_queued_builds: Annotated[int, Field(ge=0, le=100000, description="Builds that may wait; more are refused.")] = 200
+    max_queued_builds: Annotated[int, Field(ge=0, le=100000, description="Builds that may wait; more are refused.")] = (
+        200
+    )
     max_run_timeout: Annotated[Duration, Field(description="Upper bound of a Build's run timeout.")] = "4h"
 
 
 _TAGS_CEL = (
-    rule(f"self.all(key, !key.startsWith('{TAG_PREFIX}') && !key.startsWith('aws:'))", f"keys must not begin with {TAG_PREFIX} or aws:"),
+    rule(
+        f"self.all(key, !key.startsWith('{TAG_PREFIX}') && !key.startsWith('aws:'))",
+        f"keys must not begin with {TAG_PREFIX} or aws:",
+    ),
     rule("self.all(key, size(key) >= 1 && size(key) <= 128)", "keys must have 1..128 characters"),
 )
 
@@ -324,7 +409,11 @@ class BuildCacheSpec(Api):
     """What the user wants."""
 
     model_config = rules(
-        rule("self.clusterARN.split(':')[3] == self.region", "clusterARN must be in the cache's region", fieldPath=".clusterARN"),
+        rule(
+            "self.clusterARN.split(':')[3] == self.region",
+            "clusterARN must be in the cache's region",
+            fieldPath=".clusterARN",
+        ),
         rule(
             "duration(self.reconcileInterval) >= duration('1m') && duration(self.reconcileInterval) <= duration('24h')",
             "reconcileInterval must be 1m..24h",
@@ -332,19 +421,25 @@ class BuildCacheSpec(Api):
         ),
     )
 
-    enabled: Annotated[bool, Field(description="false: builds run without cache and its AWS parts go (Delete) or stay (Retain).")] = True
+    enabled: Annotated[
+        bool, Field(description="false: builds run without cache and its AWS parts go (Delete) or stay (Retain).")
+    ] = True
     suspend: Annotated[bool, Field(description="true: no AWS write for this cache and no new Build admitted.")] = False
     reconcile_policy: Annotated[
-        Literal["Correct", "Report"], Field(description="Report: drift in AWS is listed in status.drift, not corrected.")
+        Literal["Correct", "Report"],
+        Field(description="Report: drift in AWS is listed in status.drift, not corrected."),
     ] = "Correct"
-    reconcile_interval: Annotated[Duration, Field(description="How often AWS is compared with the spec: 1m..24h, jittered.")] = "10m"
-    deletion_policy: Annotated[Literal["Delete", "Retain"], Field(description="What happens to Managed parts when this object goes.")] = (
-        "Delete"
-    )
+    reconcile_interval: Annotated[
+        Duration, Field(description="How often AWS is compared with the spec: 1m..24h, jittered.")
+    ] = "10m"
+    deletion_policy: Annotated[
+        Literal["Delete", "Retain"], Field(description="What happens to Managed parts when this object goes.")
+    ] = "Delete"
     region: Annotated[
         Region,
         Field(
-            description="AWS region. Immutable.", json_schema_extra={"x-kubernetes-validations": [rule("self == oldSelf", "is immutable")]}
+            description="AWS region. Immutable.",
+            json_schema_extra={"x-kubernetes-validations": [rule("self == oldSelf", "is immutable")]},
         ),
     ]
     cluster_arn: Annotated[
@@ -369,11 +464,16 @@ class BuildCacheSpec(Api):
     ]
     limits: Limits = Limits()
     log_retention_days: Annotated[
-        Literal[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653],
+        Literal[
+            1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653
+        ],
         Field(description="One of the values of CloudWatch Logs."),
     ] = 30
     tags: Annotated[
-        Mapping[str, Annotated[str, Field(max_length=256), Pattern(r"[^\x00-\x1f\x7f]*", "must not contain control characters")]],
+        Mapping[
+            str,
+            Annotated[str, Field(max_length=256), Pattern(r"[^\x00-\x1f\x7f]*", "must not contain control characters")],
+        ],
         Field(
             max_length=40,
             description="Tags of every managed part, beside the operator's own.",
@@ -454,9 +554,13 @@ class BuildCacheStatus(Api):
     file_system: FileSystemStatus | None = None
     parts: Annotated[
         tuple[Part, ...],
-        Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+        Field(
+            max_length=64, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+        ),
     ] = ()
-    drift: Annotated[tuple[Drift, ...], Field(max_length=20, json_schema_extra={"x-kubernetes-list-type": "atomic"})] = ()
+    drift: Annotated[
+        tuple[Drift, ...], Field(max_length=20, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = ()
     queue: QueueStatus | None = None
     efficiency: Efficiency | None = None
     conditions: Conditions = ()
@@ -473,4 +577,8 @@ class BuildCache(Kind):
     @classmethod
     def _status_is_optional(cls, data: Any) -> Any:
         # An object that was just created with `status: null`, or without one, reads as never observed.
-        return {key: value for key, value in data.items() if key != "status" or value is not None} if isinstance(data, dict) else data
+        return (
+            {key: value for key, value in data.items() if key != "status" or value is not None}
+            if isinstance(data, dict)
+            else data
+        )

@@ -52,7 +52,7 @@ def refuse(field: str, message: str) -> PydanticCustomError:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A string's form: the whole value must match. `says` tells people what is allowed; the expression must mean the same in Python and RE2."""
+    """A string's form: the whole value must match. `says` tells people what is allowed; the expression means the same in RE2."""
 
     expression: str
     says: str
@@ -61,8 +61,8 @@ class Pattern:
         """Checks with `fullmatch`, so that a trailing line break never passes a `$`."""
         compiled, says = re.compile(self.expression), self.says
 
-        def check(value: str) -> str:
-            if not compiled.fullmatch(value):
+        def check(value: str | None) -> str | None:
+            if value is not None and not compiled.fullmatch(value):
                 raise PydanticCustomError("pattern", "{says}", {"says": says})
             return value
 
@@ -81,7 +81,10 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 Duration = Annotated[
     str,
     Field(min_length=2, max_length=32),
-    Pattern(r"([0-9]{1,9}[smh])*0*[1-9][0-9]{0,8}[smh]([0-9]{1,9}[smh])*", "must be a positive duration such as 90s, 10m or 1h30m"),
+    Pattern(
+        r"([0-9]{1,9}[smh])*0*[1-9][0-9]{0,8}[smh]([0-9]{1,9}[smh])*",
+        "must be a positive duration such as 90s, 10m or 1h30m",
+    ),
 ]
 LongDuration = Annotated[
     str,
@@ -92,7 +95,9 @@ LongDuration = Annotated[
     ),
 ]
 Region = Annotated[
-    str, Field(max_length=32), Pattern(r"[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}", "must be an AWS region such as eu-west-1")
+    str,
+    Field(max_length=32),
+    Pattern(r"[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}", "must be an AWS region such as eu-west-1"),
 ]
 RoleARN = Annotated[
     str,
@@ -154,10 +159,9 @@ RelativePath = Annotated[
         r"[A-Za-z0-9._@+][A-Za-z0-9._@+-]*(/[A-Za-z0-9._@+-]+)*",
         "must be a relative path of letters, digits and . _ @ + - that does not begin with - or /",
     ),
-    Field(json_schema_extra={"x-kubernetes-validations": [
-        {"rule": "!self.split('/').exists(part, part == '..')", "message": "must not contain '..'"}
-    ]}),
-]  # fmt: skip
+]
+NO_PARENT = {"rule": "!self.split('/').exists(part, part == '..')", "message": "must not contain '..'"}
+"""The CEL rule that belongs to each relative path, beside `check_no_parent`."""
 
 
 def seconds(duration: str) -> int:

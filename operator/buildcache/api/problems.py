@@ -5,6 +5,18 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+_WORDS = {
+    "missing": "is required",
+    "string_too_short": "needs at least {min_length} character(s)",
+    "string_too_long": "may have at most {max_length} characters",
+    "too_short": "needs at least {min_length} item(s)",
+    "too_long": "may have at most {max_length} items",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+}
+"""pydantic's kinds of error that its own message puts in Python's words."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
@@ -25,7 +37,7 @@ def problems(error: ValidationError) -> tuple[Problem, ...]:
         path = _join(item["loc"])
         if item["type"] == "rule":
             path = ".".join(part for part in (path, str(context["field"])) if part)
-        found.append(Problem(path.replace(".[", "["), item["msg"]))
+        found.append(Problem(path.replace(".[", "["), _WORDS.get(item["type"], item["msg"]).format_map(context)))
     return tuple(found)
 
 
