@@ -1,1 +1,4 @@
-"""One pass over one object: what AWS and Kubernetes should hear next. Knows `aws`, `core` and `api`; knows no event loop and no Kubernetes client."""
+"""One pass over one object: what AWS and Kubernetes should hear next.
+
+Knows `aws`, `core` and `api`; knows no event loop and no Kubernetes client.
+"""

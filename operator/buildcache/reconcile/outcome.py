@@ -1,4 +1,7 @@
-"""What a pass hands to the shell: the only way from `reconcile` back to Kubernetes. Made by the passes, carried out by `controller/`."""
+"""What a pass hands to the shell: the only way from `reconcile` back to Kubernetes.
+
+Made by the passes, carried out by `controller/`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ class Outcome:
 
     finalizer: Literal["keep", "add", "release"] = "keep"
     """add: write the finalizer and run the pass again at once on the answered object; the pass did nothing else.
-    release: after the status, take the finalizer off (and, for a Build, put the finished label on, in the same patch)."""
+    release: after the status, take the finalizer off (and put a Build's finished label on, in the same patch)."""
 
     again_after: float | None = None
     """Seconds until the key is queued again. None: only when something changes."""

@@ -1,4 +1,7 @@
-"""What a pass may know of other objects, without a call: the newest bodies that the shell has seen. Filled by `controller/store.py`."""
+"""What a pass may know of other objects without a call: the newest bodies that the shell has seen.
+
+Filled by `controller/store.py`.
+"""
 
 from __future__ import annotations
 
