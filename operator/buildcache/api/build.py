@@ -82,7 +82,7 @@ class S3(Api):
     uri: Annotated[
         str,
         Field(max_length=1100, description="s3://bucket/key of the archive."),
-        Pattern(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[A-Za-z0-9!_.*()/+=@-]{1,1024}", "must be s3://bucket/key"),
+        Pattern(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[A-Za-z0-9!_.*()/+=@-]+", "must be s3://bucket/key"),
     ]
     version_id: Annotated[
         str | None, Field(max_length=1024), Pattern(r"[A-Za-z0-9._-]+", "must be the version id of the object")
@@ -162,13 +162,9 @@ class Output(Api):
 
     model_config = rules(
         rule(
-            "size(self.images) > 0 || !self.push",
+            "(has(self.images) && size(self.images) > 0) || !self.push",
             "images needs at least one reference with push: true",
             fieldPath=".images",
-        ),
-        rule(
-            "self.labels.all(key, key.matches('^[a-zA-Z0-9][a-zA-Z0-9._/-]{0,127}$'))",
-            "label names must be letters, digits and . _ / -",
         ),
     )
 
@@ -188,7 +184,18 @@ class Output(Api):
                 str, Field(max_length=1024), Pattern(PRINTABLE, "must not contain control characters or line breaks")
             ],
         ],
-        Field(max_length=64, description="Labels of the image."),
+        Field(
+            max_length=64,
+            description="Labels of the image.",
+            json_schema_extra={
+                "x-kubernetes-validations": [
+                    rule(
+                        "self.all(key, key.matches('^[a-zA-Z0-9][a-zA-Z0-9._/-]{0,127}$'))",
+                        "label names must be letters, digits and . _ / -",
+                    )
+                ]
+            },
+        ),
     ] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -288,7 +295,7 @@ class BuildSpec(Api):
             json_schema_extra=_fixed(**{"x-kubernetes-list-type": "set"}),
         ),
     ] = ()
-    output: Annotated[Output, Field(json_schema_extra=_fixed())] = Field(default_factory=Output)
+    output: Annotated[Output, Field(json_schema_extra=_fixed())]
     cache: Annotated[CacheUse, Field(json_schema_extra=_fixed())] = CacheUse()
     no_cache_filter: Annotated[
         tuple[
