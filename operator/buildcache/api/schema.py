@@ -27,7 +27,9 @@ def _convert(node: Mapping[str, Any], definitions: Mapping[str, Any], path: str)
     for key, value in merged.items():
         if key in _DROPPED or (key == "default" and value is None):
             continue
-        if key in _KEPT or key.startswith("x-kubernetes-"):
+        if key == "default" and isinstance(value, Mapping):
+            out[key] = {}  # the API server fills in the defaults of the fields inside
+        elif key in _KEPT or key.startswith("x-kubernetes-"):
             out[key] = value
         elif key == "const":
             out["enum"] = [value]
