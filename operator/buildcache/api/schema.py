@@ -27,8 +27,8 @@ def _convert(node: Mapping[str, Any], definitions: Mapping[str, Any], path: str)
     for key, value in merged.items():
         if key in _DROPPED or (key == "default" and value is None):
             continue
-        if key == "default" and isinstance(value, Mapping):
-            out[key] = {}  # the API server fills in the defaults of the fields inside
+        if key == "default":
+            out[key] = _without_nulls(value)
         elif key in _KEPT or key.startswith("x-kubernetes-"):
             out[key] = value
         elif key == "const":
@@ -66,3 +66,10 @@ def _merge(node: Mapping[str, Any], definitions: Mapping[str, Any], path: str) -
     validations = "x-kubernetes-validations"
     joined = [*below.get(validations, ()), *beside.get(validations, ())]
     return {**below, **beside, **({validations: joined} if joined else {})}
+
+
+def _without_nulls(value: Any) -> Any:
+    """A default that the API server takes: in a structural schema null is not a value of a typed field."""
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(each) for key, each in value.items() if each is not None}
+    return value
