@@ -1,8 +1,8 @@
 """Builds the lab's Go programs (API server, etcd, registry, BuildKit) once and keeps them outside the tree.
 
-First step of `lab.lab.Lab`; everything that runs one of these programs asks `ensure` for it. Each folder under `lab/tools/`
-is a Go module that pins its programs; the binaries live in a cache folder named by the hash of that module and of the build
-command, so a new pin builds anew and an old one is found at once.
+First step of `lab.lab.Lab`; everything that runs one of these programs asks `ensure` for it. Each folder under
+`lab/tools/` is a Go module that pins its programs; the binaries live in a cache folder named by the hash of that module
+and of the build command, so a new pin builds anew and an old one is found at once.
 """
 
 from __future__ import annotations
@@ -106,6 +106,8 @@ def _build(module: Module, folder: Path, progress: Progress) -> None:
     go = _go(progress)
     # cgo off: no C compiler wanted, and buildkitd must run in images with another libc.
     env = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "-buildvcs=false"}
+    for left in folder.parent.glob(f".{module.name}-*"):  # of a builder that was killed; the lock says none is at work
+        shutil.rmtree(left, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{module.name}-", dir=folder.parent))
     try:
         for program, package in module.programs:
@@ -138,7 +140,7 @@ def _go(progress: Progress) -> Path:
 
 
 def _install_commands(venv: Path) -> list[list[str]]:
-    """uv where it is there: Debian's Python has venv without pip unless python3-venv is installed."""
+    """By uv where it is there: Debian's Python has venv without pip unless python3-venv is installed."""
     if uv := shutil.which("uv"):
         python = str(venv / "bin" / "python")
         return [

@@ -1,0 +1,55 @@
+"""Programs that listen on loopback: a free port for each, started again on another one when somebody took it meanwhile.
+
+Used for etcd, kube-apiserver and the registry, which want their port as a flag.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.process import Child, Processes
+
+ATTEMPTS = 5
+
+
+def free_port() -> int:
+    """A port that is free now; whoever binds it first has it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def start_server(
+    processes: Processes,
+    name: str,
+    command: Callable[[int], Sequence[str | os.PathLike[str]]],
+    *,
+    is_ready: Callable[[int], bool],
+    timeout: float,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> tuple[Child, int]:
+    """Start `command(port)` and wait until `is_ready(port)`; answers the child and its port."""
+    for attempt in range(1, ATTEMPTS + 1):
+        port = free_port()
+        child = processes.start(name, command(port), env=env, cwd=cwd)
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if is_ready(port) and child.exit_code is None:
+                return child, port
+            if child.exit_code is not None:
+                break
+            time.sleep(0.05)
+        else:
+            child.kill()
+            raise LabError(f"{name} was not ready after {timeout:.0f} s; the end of {child.log}:\n{child.tail()}")
+        child.kill()
+        if "address already in use" not in child.tail(20_000) or attempt == ATTEMPTS:
+            raise LabError(f"{name} ended with exit code {child.exit_code}; the end of {child.log}:\n{child.tail()}")
+    raise AssertionError("the loop returns or raises")
