@@ -43,6 +43,8 @@ def _convert(node: Mapping[str, Any], definitions: Mapping[str, Any], path: str)
             out[key] = _convert(value, definitions, f"{path}{{}}")
         elif key != "$defs":
             raise ValueError(f"{path}: a structural schema cannot hold {key!r}: {value!r}")
+    if out.get("nullable") and "enum" in out:
+        out["enum"] = [*out["enum"], None]  # the API server tests null against the list too
     if "type" not in out:
         raise ValueError(f"{path}: has no type")
     return out
