@@ -5,7 +5,7 @@ from typing import Any
 from .build import Build
 from .cache import BuildCache
 from .meta import GROUP, VERSION, Kind
-from .schema import structural
+from .schema import structural, without_defaults
 
 
 def _condition(kind: str, field: str) -> str:
@@ -60,7 +60,7 @@ def _definition(
     properties["kind"] = {"type": "string"}
     properties["metadata"] = {"type": "object"}
     # A new object reads as never observed, so that no tool takes it for settled.
-    properties["status"]["default"] = {"observedGeneration": -1}
+    properties["status"] = {**without_defaults(properties["status"]), "default": {"observedGeneration": -1}}
     kind = model.model_fields["kind"].default
     version = {
         "name": VERSION,

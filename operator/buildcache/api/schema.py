@@ -21,6 +21,16 @@ def structural(model: type[BaseModel]) -> dict[str, Any]:
     return _convert(schema, schema.get("$defs", {}), model.__name__)
 
 
+def without_defaults(node: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema without any default: a status must read back as it was written, or it would be written again and again."""
+    out = {key: value for key, value in node.items() if key != "default"}
+    if "properties" in out:
+        out["properties"] = {name: without_defaults(each) for name, each in out["properties"].items()}
+    if "items" in out:
+        out["items"] = without_defaults(out["items"])
+    return out
+
+
 def _convert(node: Mapping[str, Any], definitions: Mapping[str, Any], path: str) -> dict[str, Any]:
     merged = _merge(node, definitions, path)
     out: dict[str, Any] = {}
@@ -44,7 +54,8 @@ def _convert(node: Mapping[str, Any], definitions: Mapping[str, Any], path: str)
         elif key != "$defs":
             raise ValueError(f"{path}: a structural schema cannot hold {key!r}: {value!r}")
     if out.get("nullable") and "enum" in out:
-        out["enum"] = [*out["enum"], None]  # the API server tests null against the list too
+        # The API server tests null against an enumeration and refuses it, even one that holds null; a pattern lets null pass.
+        out["pattern"] = f"^(?:{'|'.join(out.pop('enum'))})$"
     if "type" not in out:
         raise ValueError(f"{path}: has no type")
     return out
