@@ -1,0 +1,108 @@
+"""boto3 clients: one session, one configuration, one set of clients for each region in use.
+
+Made once by the composition root and handed to the passes. Creating a client is slow (a quarter of a second for EC2) and not
+thread-safe, so it happens under a lock and on first use; calls run in the worker threads at the same time.
+"""
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+
+import buildcache
+
+if TYPE_CHECKING:
+    from types_boto3_ec2 import EC2Client
+    from types_boto3_ecr import ECRClient
+    from types_boto3_ecs import ECSClient
+    from types_boto3_efs import EFSClient
+    from types_boto3_logs import CloudWatchLogsClient
+
+REGION_LIMIT = 20
+"""Regions whose clients are kept, about 3 MB each beside the first; the one unused for longest goes."""
+
+
+class Clients:
+    """The AWS clients of one region, each made when it is first asked for."""
+
+    def __init__(self, session: boto3.Session, region: str, config: Config, lock: threading.Lock) -> None:
+        self.region = region
+        self._session = session
+        self._config = config
+        self._lock = lock
+        self._ec2: EC2Client | None = None
+        self._ecr: ECRClient | None = None
+        self._ecs: ECSClient | None = None
+        self._efs: EFSClient | None = None
+        self._logs: CloudWatchLogsClient | None = None
+
+    @property
+    def ec2(self) -> "EC2Client":
+        """Security groups, subnets, network interfaces."""
+        with self._lock:
+            if self._ec2 is None:
+                self._ec2 = self._session.client("ec2", region_name=self.region, config=self._config)
+            return self._ec2
+
+    @property
+    def ecr(self) -> "ECRClient":
+        """Repositories."""
+        with self._lock:
+            if self._ecr is None:
+                self._ecr = self._session.client("ecr", region_name=self.region, config=self._config)
+            return self._ecr
+
+    @property
+    def ecs(self) -> "ECSClient":
+        """Clusters, task definitions, tasks."""
+        with self._lock:
+            if self._ecs is None:
+                self._ecs = self._session.client("ecs", region_name=self.region, config=self._config)
+            return self._ecs
+
+    @property
+    def efs(self) -> "EFSClient":
+        """File systems and mount targets."""
+        with self._lock:
+            if self._efs is None:
+                self._efs = self._session.client("efs", region_name=self.region, config=self._config)
+            return self._efs
+
+    @property
+    def logs(self) -> "CloudWatchLogsClient":
+        """Log groups and log events."""
+        with self._lock:
+            if self._logs is None:
+                self._logs = self._session.client("logs", region_name=self.region, config=self._config)
+            return self._logs
+
+
+class Session:
+    """All clients of the operator. `pool` is the number of threads that call AWS at once."""
+
+    def __init__(self, pool: int) -> None:
+        self._config = Config(
+            # Two attempts in place; the work queue does the long backoff, so that a throttled API never holds a worker thread.
+            # Standard mode, because legacy would repeat the EFS throughput change that AWS allows once a day.
+            retries={"mode": "standard", "total_max_attempts": 2},
+            connect_timeout=5,
+            read_timeout=20,
+            max_pool_connections=pool,
+            user_agent_extra=f"buildcache-operator/{buildcache.__version__}",
+        )
+        self._session = boto3.Session()
+        self._lock = threading.Lock()
+        self._regions: OrderedDict[str, Clients] = OrderedDict()
+
+    def region(self, name: str) -> Clients:
+        """The clients of a region, the same ones for every caller."""
+        with self._lock:
+            clients = self._regions.get(name)
+            if clients is None:
+                clients = self._regions[name] = Clients(self._session, name, self._config, self._lock)
+                while len(self._regions) > REGION_LIMIT:
+                    self._regions.popitem(last=False)
+            self._regions.move_to_end(name)
+            return clients
