@@ -1,0 +1,298 @@
+"""Task definitions and RunTask requests: how a build becomes an ECS task. Pure; sent by `aws/ecs.py` and `aws/tasks.py`.
+
+A task definition depends on its BuildCache only, so that it is registered once and not for every Build (AWS allows one a second):
+what a Build adds travels as container overrides, which the request's length limit bounds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from buildcache.api.build import Build
+from buildcache.api.cache import BuildCacheSpec, Executor
+
+from . import engines, names
+from .errors import Rejected
+from .flags import CACHES_PATH, CACHES_VOLUME, ENGINE_ENVIRONMENT, Flags, Scope, buildkit_options, ecr_host, efs_volume
+from .names import Identity
+from .status import Reason
+
+FETCH, BUILD, REPORT = "fetch", "build", "report"
+WORKSPACE = "/workspace"
+STREAM_PREFIX = "build"
+"""The log stream of a container is build/<container>/<task id>."""
+
+PLATFORM_VERSION = "1.4.0"
+"""Of Fargate tasks: the first with EFS. ECS refuses a platform version on EC2."""
+
+OVERRIDES_LIMIT = 8192
+"""Characters of the overrides' JSON, its structure included (ECS API reference, RunTask)."""
+
+BUILDER = "buildcache"
+_BUILDX_STATE = "/var/lib/buildcache/buildx"
+_DOCKER_SOCKET = "/var/run/docker.sock"
+_BUILDKIT_SOCKET = "/run/buildkit/buildkitd.sock"
+
+_FETCH_RESERVATION, _REPORT_RESERVATION = 128, 64
+"""MiB. The containers run one after another, but ECS adds up their reservations and refuses more than the task has."""
+
+DOCKER_SCRIPT = f"""\
+docker buildx inspect {BUILDER} >/dev/null 2>&1 ||
+  docker buildx create --name {BUILDER} --driver docker-container >/dev/null ||
+  docker buildx inspect {BUILDER} >/dev/null || exit 1
+progress=$(mktemp -u) && mkfifo "$progress" || exit 1
+tee {engines.PROGRESS_FILE} <"$progress" &
+docker "$@" >"$progress" 2>&1
+code=$?
+wait
+exit $code
+"""
+"""Constant; the command's items are its positional parameters. The default docker driver exports no registry cache, so there must
+be a builder; two tasks of one host may both find none, then the second one's `create` fails and the builder is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDefinition:
+    """What RegisterTaskDefinition is asked for, without tags."""
+
+    request: Mapping[str, Any]
+    """Keys that would be empty are absent: ECS tells the two apart."""
+
+    content_hash: str
+    """Of the request: a new revision is registered only when it changes."""
+
+
+def task_definition(
+    identity: Identity,
+    spec: BuildCacheSpec,
+    executor: Executor,
+    *,
+    runner_image: str,
+    scope: Scope | None = None,
+) -> TaskDefinition:
+    """The task definition of an executor; with a scope, the one that mounts it (Kaniko) under a family of its own."""
+    logs = _logs(identity, spec)
+    fargate = executor.launch_type == "Fargate"
+    runner = {"image": runner_image, "mountPoints": [_WORKSPACE_MOUNT], "logConfiguration": logs, "user": "0"}
+    host_volumes = _host_volumes(executor)
+    request: dict[str, Any] = {
+        "family": names.family(identity, f"{executor.name}-{scope.access_point_id}" if scope else executor.name),
+        "taskRoleArn": executor.task_role_arn,
+        "executionRoleArn": executor.execution_role_arn,
+        "networkMode": "awsvpc",
+        "requiresCompatibilities": ["FARGATE" if fargate else "EC2"],
+        "cpu": str(executor.cpu),
+        "memory": str(executor.memory),
+        "volumes": [{"name": "workspace"}, *(_host_volume(name, path) for name, path, _ in host_volumes)],
+        "containerDefinitions": [
+            {
+                **runner,
+                "name": FETCH,
+                "command": ["python", "-m", "buildcache.runner", "fetch"],
+                "essential": False,
+                "memoryReservation": _FETCH_RESERVATION,
+            },
+            {
+                "name": BUILD,
+                "image": engines.image(executor),
+                "entryPoint": list(_entry_point(executor)),
+                "essential": False,
+                "dependsOn": [{"containerName": FETCH, "condition": "SUCCESS"}],
+                # The hard limit is the container's own, so that ECS reports OutOfMemoryError for it.
+                "memory": executor.memory,
+                "memoryReservation": executor.memory - _FETCH_RESERVATION - _REPORT_RESERVATION,
+                "environment": _pairs(_engine_environment(executor)),
+                "mountPoints": [_WORKSPACE_MOUNT, *(_mount(name, path) for name, _, path in host_volumes)],
+                "logConfiguration": logs,
+            },
+            {
+                **runner,
+                "name": REPORT,
+                "command": ["python", "-m", "buildcache.runner", "report"],
+                "essential": True,
+                "dependsOn": [{"containerName": BUILD, "condition": "COMPLETE"}],
+                "memoryReservation": _REPORT_RESERVATION,
+            },
+        ],
+    }
+    build = request["containerDefinitions"][1]
+    if scope:
+        request["volumes"].append(efs_volume(scope))
+        build["mountPoints"].append(_mount(CACHES_VOLUME, CACHES_PATH))
+    if executor.engine == "BuildKit" and not buildkit_options(executor).socket_path:
+        build["privileged"] = True
+    if executor.engine != "Kaniko":
+        # Shells do not pass SIGTERM on; an init process ends them, else every cancelled build lasts until SIGKILL.
+        build["linuxParameters"] = {"initProcessEnabled": True}
+    if fargate:
+        request["runtimePlatform"] = {
+            "cpuArchitecture": "ARM64" if executor.platform == "linux/arm64" else "X86_64",
+            "operatingSystemFamily": "LINUX",
+        }
+        if executor.ephemeral_storage_gib:
+            request["ephemeralStorage"] = {"sizeInGiB": executor.ephemeral_storage_gib}
+    else:
+        architecture = "arm64" if executor.platform == "linux/arm64" else "x86_64"
+        request["placementConstraints"] = [
+            {"type": "memberOf", "expression": f"attribute:ecs.cpu-architecture == {architecture}"}
+        ]
+    return TaskDefinition(request, hashlib.sha256(_compact(request).encode()).hexdigest()[:16])
+
+
+def run_task(
+    identity: Identity,
+    spec: BuildCacheSpec,
+    executor: Executor,
+    build: Build,
+    flags: Flags,
+    command: Sequence[str],
+    *,
+    attempt: int,
+    task_definition_arn: str,
+    security_group_ids: Sequence[str],
+) -> dict[str, Any]:
+    """The RunTask request of one attempt. `identity` is the BuildCache's.
+
+    No clock and no chance: the same attempt asks for the same thing, so ECS gives the same task to the same client token.
+    Raises Rejected (LimitExceeded) when the Build's values are longer than ECS takes.
+    """
+    fargate = executor.launch_type == "Fargate"
+    overrides = _overrides(executor, build, flags, command)
+    length = len(_compact(overrides))
+    if length > OVERRIDES_LIMIT:
+        raise Rejected(
+            Reason.LIMIT_EXCEEDED,
+            f"the build's values need {length} characters of the {OVERRIDES_LIMIT} that ECS takes with a task: "
+            "use fewer or shorter build arguments, labels, images, or another source than inline",
+        )
+    network: dict[str, Any] = {"subnets": list(spec.network.subnet_ids), "securityGroups": list(security_group_ids)}
+    if fargate:
+        network["assignPublicIp"] = "ENABLED" if spec.network.assign_public_ip else "DISABLED"
+    request: dict[str, Any] = {
+        "cluster": spec.cluster_arn,
+        "taskDefinition": task_definition_arn,
+        "count": 1,
+        "clientToken": names.run_token(identity.cluster_id, build.metadata.uid, attempt),
+        "startedBy": names.started_by(build.metadata.uid),
+        "networkConfiguration": {"awsvpcConfiguration": network},
+        "overrides": overrides,
+        "tags": [{"key": key, "value": value} for key, value in sorted(_owner_tags(identity, build).items())],
+    }
+    if executor.capacity_providers:
+        request["capacityProviderStrategy"] = [
+            {"capacityProvider": each.name, "weight": each.weight, "base": each.base}
+            for each in executor.capacity_providers
+        ]
+    else:
+        request["launchType"] = "FARGATE" if fargate else "EC2"
+    if version := platform_version(executor):
+        request["platformVersion"] = version
+    return request
+
+
+def platform_version(executor: Executor) -> str | None:
+    """Fargate's platform version; None on EC2."""
+    return PLATFORM_VERSION if executor.launch_type == "Fargate" else None
+
+
+def _overrides(executor: Executor, build: Build, flags: Flags, command: Sequence[str]) -> dict[str, Any]:
+    spec = build.spec
+    fetch = {
+        "SOURCE": _compact(spec.source.to_json()),
+        "CONTEXT_DIR": spec.context_dir,
+        "DOCKERFILE": spec.dockerfile,
+    }
+    registries = dict.fromkeys(filter(None, map(ecr_host, _references(build, flags))))
+    if registries:
+        fetch["REGISTRIES"] = ",".join(registries)
+    report: dict[str, str] = {"ENGINE": executor.engine}
+    if spec.output.images:
+        report["IMAGES"] = ",".join(spec.output.images)
+    container: dict[str, Any] = {"name": BUILD, "command": list(command[1:])}  # the entry point is the program
+    if flags.environment:
+        container["environment"] = _pairs(flags.environment)
+    return {
+        "containerOverrides": [
+            {"name": FETCH, "environment": _pairs(fetch)},
+            container,
+            {"name": REPORT, "environment": _pairs(report)},
+        ]
+    }
+
+
+def _references(build: Build, flags: Flags) -> Iterable[str]:
+    """What the build pushes and reads: the registries to log in to."""
+    yield from build.spec.output.images
+    if flags.ref:
+        yield flags.ref
+    if flags.reads:
+        yield from build.spec.cache.import_from
+
+
+def _owner_tags(identity: Identity, build: Build) -> dict[str, str]:
+    owner = Identity(identity.cluster_id, build.metadata.namespace, build.metadata.name, build.metadata.uid)
+    return names.owner_tags(owner)
+
+
+def _entry_point(executor: Executor) -> tuple[str, ...]:
+    match executor.engine:
+        case "BuildKit":
+            return ("buildctl",) if buildkit_options(executor).socket_path else ("buildctl-daemonless.sh",)
+        case "Docker":
+            return ("/bin/sh", "-c", DOCKER_SCRIPT, "docker")
+        case "Kaniko":
+            return ("/kaniko/executor",)
+
+
+def _engine_environment(executor: Executor) -> dict[str, str]:
+    environment = {"DOCKER_CONFIG": f"{WORKSPACE}/.docker", **ENGINE_ENVIRONMENT.get(executor.engine, {})}
+    if executor.engine == "Docker":
+        # The builder's record lives on the host beside the builder itself: each task of the host finds the same one.
+        environment |= {"BUILDX_BUILDER": BUILDER, "BUILDX_CONFIG": _BUILDX_STATE}
+    if buildkit_options(executor).socket_path:
+        environment["BUILDKIT_HOST"] = f"unix://{_BUILDKIT_SOCKET}"
+    return environment
+
+
+def _host_volumes(executor: Executor) -> tuple[tuple[str, str, str], ...]:
+    """Name, path on the host and path in the build container."""
+    if executor.engine == "Docker":
+        return (("docker-socket", _DOCKER_SOCKET, _DOCKER_SOCKET), ("buildx", _BUILDX_STATE, _BUILDX_STATE))
+    if socket := buildkit_options(executor).socket_path:
+        return (("buildkit-socket", socket, _BUILDKIT_SOCKET),)
+    return ()
+
+
+def _host_volume(name: str, path: str) -> dict[str, Any]:
+    return {"name": name, "host": {"sourcePath": path}}
+
+
+def _mount(volume: str, path: str) -> dict[str, Any]:
+    return {"sourceVolume": volume, "containerPath": path, "readOnly": False}
+
+
+_WORKSPACE_MOUNT = _mount("workspace", WORKSPACE)
+
+
+def _logs(identity: Identity, spec: BuildCacheSpec) -> dict[str, Any]:
+    return {
+        "logDriver": "awslogs",
+        "options": {
+            "awslogs-group": names.log_group_name(identity),
+            "awslogs-region": spec.region,
+            "awslogs-stream-prefix": STREAM_PREFIX,
+        },
+    }
+
+
+def _pairs(environment: Mapping[str, str]) -> list[dict[str, str]]:
+    """ECS's form of an environment, in one order whatever the order it was made in."""
+    return [{"name": name, "value": value} for name, value in sorted(environment.items())]
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True)
