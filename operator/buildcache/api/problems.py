@@ -37,7 +37,8 @@ def problems(error: ValidationError) -> tuple[Problem, ...]:
         path = _join(item["loc"])
         if item["type"] == "rule":
             path = ".".join(part for part in (path, str(context["field"])) if part)
-        found.append(Problem(path.replace(".[", "["), _WORDS.get(item["type"], item["msg"]).format_map(context)))
+        words = _WORDS.get(item["type"])
+        found.append(Problem(path.replace(".[", "["), words.format_map(context) if words else item["msg"]))
     return tuple(found)
 
 

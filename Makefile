@@ -1,0 +1,53 @@
+# Commands of the project. `make help` lists them; the two to know are `make demo` and `make test`.
+
+PYTHON ?= python3
+RUN    := .venv/bin
+SHELL  := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help install demo test up down check crds image bench-dispatch
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/installed ## The project, its command line and the development tools into .venv, from the lock
+
+.venv/installed: pyproject.toml uv.lock
+	@echo "install: Python packages from uv.lock into .venv (about a minute with nothing cached)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "install: Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Name another one: make install PYTHON=python3.13"; exit 1; }
+	@test -x $(RUN)/pip || $(PYTHON) -m venv .venv || { apt-get install -y --no-install-recommends python3-venv && $(PYTHON) -m venv --clear .venv; }
+	@test -x $(RUN)/uv || $(RUN)/pip install --quiet --disable-pip-version-check uv
+	@$(RUN)/uv sync --quiet --locked --inexact --all-extras --group dev --python $(RUN)/python
+	@touch $@
+
+demo: install ## The main job on this machine: a cache becomes Ready, a build runs cold, warm, and after a change
+	@$(RUN)/python -m lab demo
+
+up: install ## Start the lab with the operator in it and leave it running (.lab/lab.json says where everything is)
+	@$(RUN)/python -m lab up
+
+down: ## Stop the lab and leave nothing behind
+	@test ! -x $(RUN)/python || $(RUN)/python -m lab down
+
+check: install ## Format, lint, types, import rules, generated files
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+	$(RUN)/python crds/generate.py --check
+
+test: install ## All tests that this machine can run, the fast ones first; says what it skipped and why
+	@echo "test 1/3: decisions (no network, no clock): models, names, plans, flags, outcomes"
+	$(RUN)/pytest -q tests/api tests/core
+	@echo "test 2/3: parts against stand-ins on loopback: AWS calls, passes, operator shell, runner, the lab's own rules"
+	$(RUN)/pytest -q tests -m "not lab and not docker" --ignore tests/api --ignore tests/core
+	@echo "test 3/3: the whole on real parts: kube-apiserver, the operator as a process, AWS stand-in, containers and BuildKit"
+	$(RUN)/pytest -q tests -m "lab or docker"
+
+bench-dispatch: install ## 100 Builds at 5 a second: time from creating a Build to RunTask, printed as a table
+	@$(RUN)/python -m lab bench-dispatch
+
+crds: install ## Generate crds/ and docs/reference.md from the models
+	@$(RUN)/python crds/generate.py
+
+image: ## The operator's image as buildcache-operator:dev
+	docker build --tag buildcache-operator:dev .
