@@ -1,0 +1,227 @@
+"""Everything between kopf and the passes, put together: who is told what, and what happens by the clock.
+
+`handlers.py` gets this object as kopf's memo. All of it runs on the event loop, except what it sends to worker threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any, Self
+
+from buildcache.api.meta import FINISHED_LABEL
+from buildcache.reconcile.outcome import Reconciler
+
+from .metrics import Metrics
+from .objects import Body, Key, KindName, cache_of
+from .passes import Done, Passes
+from .store import Store
+from .watches import GIVE_UP_AFTER, Watches
+from .worker import Lane
+from .writer import UNFINISHED, Refused, Writer
+
+logger = logging.getLogger(__name__)
+
+WATCH_PATIENCE = 10.0
+"""Seconds that passes wait for the first watches: without, a restart with many objects delays new Builds (kopf.md 4)."""
+
+HISTORY_PATIENCE = 60.0
+REPAIR_INTERVAL = 600.0
+
+QUEUE_DELAY = 5.0
+"""Seconds after which a BuildCache is looked at when one of its Builds moved: one pass for a burst, not one for each."""
+
+EXIT_PATIENCE = 7.0
+
+
+class Shell:
+    """One operator's store, lanes and periodic work."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        writer: Writer,
+        watches: Watches,
+        caches: Reconciler,
+        builds: Reconciler,
+        namespaces: tuple[str, ...],
+        workers: int,
+        now: Callable[[], datetime],
+    ) -> None:
+        self.watches = watches
+        self.metrics = Metrics()
+        self._store = store
+        self._writer = writer
+        self._namespaces = namespaces
+        # A lane of its own for each kind: slow AWS answers for caches never use up the workers of Builds. Threads for
+        # all of both and one for lists.
+        for_caches = max(1, workers // 4)
+        self._executor = ThreadPoolExecutor(workers + 1, thread_name_prefix="pass")
+
+        def lane(kind: KindName, reconciler: Reconciler, size: int, settled: Callable[[Key, Done], None]) -> Lane:
+            passes = Passes(kind, reconciler, store=store, writer=writer, now=now)
+            made = Lane(
+                kind,
+                passes,
+                store=store,
+                executor=self._executor,
+                workers=size,
+                metrics=self.metrics,
+                settled=settled,
+            )
+            self.metrics.show_depth(kind, made.depth)
+            self.metrics.show_objects(kind, lambda: store.count(kind))
+            return made
+
+        self.caches = lane("BuildCache", caches, for_caches, self._cache_settled)
+        self.builds = lane("Build", builds, max(1, workers - for_caches), self._build_settled)
+        self._shown: dict[Key, object] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __copy__(self) -> Self:
+        """Return itself: kopf copies its memo for every object, and all of them share this one."""
+        return self
+
+    # Told from outside
+
+    def seen(self, kind: KindName, event_type: str | None, body: Any) -> None:
+        """Take an event of the watch or of kopf's first list. Costs microseconds: kopf's loop waits for it."""
+        key = self._store.seen(kind, event_type, body)
+        if key is None:
+            return
+        lane = self.caches if kind == "BuildCache" else self.builds
+        lane.add(key, urgent=event_type is not None)
+        if kind == "BuildCache":
+            self._tell_builds(key, None if event_type == "DELETED" else body)
+        elif event_type == "DELETED":
+            self._tell_cache(body)
+
+    def build_changed(self, uid: str) -> None:
+        """Hear from the poller, in any thread, that a Build's task has changed."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._poke, uid)
+
+    # Its life
+
+    def start(self) -> None:
+        """Make all tasks; must be called before kopf starts, which cancels those that are made while it runs."""
+        self._loop = asyncio.get_running_loop()
+        self._tasks = [
+            asyncio.create_task(self._begin(), name="beginning"),
+            asyncio.create_task(self._repair(), name="repair list"),
+        ]
+
+    async def stop(self) -> bool:
+        """End: no new passes; the running ones get some seconds. Tells whether all of them have ended."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        ended = await asyncio.gather(self.builds.stop(EXIT_PATIENCE), self.caches.stop(EXIT_PATIENCE))
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        return all(ended)
+
+    def is_lost(self) -> bool:
+        """Tell whether the watches have been closed for so long that a new process is the better hope."""
+        return self.watches.silence() > GIVE_UP_AFTER
+
+    async def _begin(self) -> None:
+        if not await self.watches.wait(WATCH_PATIENCE):
+            logger.warning("not every watch is open yet; passes begin without", extra={"seconds": WATCH_PATIENCE})
+        self.builds.start()
+        # BuildCaches count the last finished Builds in their status: without these the first pass would write less.
+        try:
+            async with asyncio.timeout(HISTORY_PATIENCE):
+                await self._load_history()
+        except TimeoutError:
+            logger.warning("finished Builds are not listed yet; BuildCaches show what is known")
+        self.caches.start()
+
+    async def _load_history(self) -> None:
+        delay = 1.0
+        while not await self._hop(self._list_finished):
+            await asyncio.sleep(delay)
+            delay = min(30.0, delay * 2)
+
+    def _list_finished(self) -> bool:
+        for page in self._writer.pages("Build", self._namespaces, FINISHED_LABEL):
+            if isinstance(page, Refused):
+                logger.warning("could not list finished Builds", extra={"error": page.message})
+                return False
+            for key in self._store.remember(page):
+                logger.warning("a Build carries the finished label but is not finished", extra={"object": str(key)})
+                self._from_thread(self.builds, key)
+        return True
+
+    async def _repair(self) -> None:
+        while True:
+            await asyncio.sleep(REPAIR_INTERVAL)
+            for kind in ("BuildCache", "Build"):
+                await self._hop(self._repair_kind, kind)
+
+    def _repair_kind(self, kind: KindName) -> None:
+        since = self._store.begin_read()
+        bodies: list[Body] = []
+        for page in self._writer.pages(kind, self._namespaces, UNFINISHED if kind == "Build" else ""):
+            if isinstance(page, Refused):
+                logger.warning("could not list for repair", extra={"kind": kind, "error": page.message})
+                return
+            bodies.extend(page)
+        for key in self._store.repaired(kind, bodies, since):
+            self._from_thread(self.caches if kind == "BuildCache" else self.builds, key)
+
+    async def _hop(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
+
+    def _from_thread(self, lane: Lane, key: Key) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(lambda: lane.add(key, urgent=False))
+
+    # Who must look again when something else has changed
+
+    def _poke(self, uid: str) -> None:
+        key = self._store.key_by_uid(uid)
+        if key is not None:
+            self.builds.add(key, forced=True)
+
+    def _build_settled(self, key: Key, done: Done) -> None:
+        if done.changed and done.body is not None:
+            self._tell_cache(done.body)
+
+    def _cache_settled(self, key: Key, done: Done) -> None:
+        self._tell_builds(key, self._store.get(key))
+
+    def _tell_cache(self, build: Body) -> None:
+        cache = cache_of(build)
+        if cache is not None and self._store.get(cache) is not None:
+            self.caches.add_after(cache, QUEUE_DELAY)
+
+    def _tell_builds(self, key: Key, cache: Body | None) -> None:
+        shown = _shown(cache)
+        if self._shown.get(key) == shown:
+            return
+        if shown is None:
+            self._shown.pop(key, None)
+        else:
+            self._shown[key] = shown
+        for build in self._store.builds_of(key.namespace, key.name):
+            metadata = build["metadata"]
+            self.builds.add(Key("Build", metadata["namespace"], metadata["name"]), urgent=False, forced=True)
+
+
+def _shown(cache: Body | None) -> object:
+    """Return of a BuildCache what its Builds wait for: another spec, a deletion, another condition."""
+    if cache is None:
+        return None
+    metadata = cache["metadata"]
+    conditions = (cache.get("status") or {}).get("conditions") or ()
+    return (
+        metadata["uid"],
+        metadata.get("generation"),
+        metadata.get("deletionTimestamp"),
+        tuple((item.get("type"), item.get("status"), item.get("reason")) for item in conditions),
+    )
