@@ -77,7 +77,13 @@ def task_definition(
     """The task definition of an executor; with a scope, the one that mounts it (Kaniko) under a family of its own."""
     logs = _logs(identity, spec)
     fargate = executor.launch_type == "Fargate"
-    runner = {"image": runner_image, "mountPoints": [_WORKSPACE_MOUNT], "logConfiguration": logs, "user": "0"}
+    runner = {
+        "image": runner_image,
+        "entryPoint": ["python", "-m", "buildcache.runner"],
+        "user": "0",  # a task volume belongs to root, and so does what the engine leaves there
+        "mountPoints": [_WORKSPACE_MOUNT],
+        "logConfiguration": logs,
+    }
     host_volumes = _host_volumes(executor)
     request: dict[str, Any] = {
         "family": names.family(identity, f"{executor.name}-{scope.access_point_id}" if scope else executor.name),
@@ -92,7 +98,7 @@ def task_definition(
             {
                 **runner,
                 "name": FETCH,
-                "command": ["python", "-m", "buildcache.runner", "fetch"],
+                "command": ["fetch"],
                 "essential": False,
                 "memoryReservation": _FETCH_RESERVATION,
             },
@@ -112,7 +118,7 @@ def task_definition(
             {
                 **runner,
                 "name": REPORT,
-                "command": ["python", "-m", "buildcache.runner", "report"],
+                "command": ["report"],
                 "essential": True,
                 "dependsOn": [{"containerName": BUILD, "condition": "COMPLETE"}],
                 "memoryReservation": _REPORT_RESERVATION,
