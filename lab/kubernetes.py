@@ -9,10 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-import ssl
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from lab.errors import LabError
 from lab.files import PROJECT, write_atomically
 from lab.process import Child, Processes
-from lab.server import start_server
+from lab.server import answers, start_server
 from lab.toolchain import Progress, ensure
 
 ISSUER = "https://kubernetes.default.svc"
@@ -151,7 +148,7 @@ class Kubernetes:
             ]
 
         def is_ready(port: int) -> bool:
-            return _answers(f"http://127.0.0.1:{port}/health", None)
+            return answers(f"http://127.0.0.1:{port}/health")
 
         child, port = start_server(self._processes, "etcd", command, is_ready=is_ready, timeout=30)
         self._children.append(child)
@@ -188,7 +185,7 @@ class Kubernetes:
             ]
 
         def is_ready(port: int) -> bool:
-            return self.ca.exists() and _answers(f"https://127.0.0.1:{port}/readyz", self.ca, self._token)
+            return self.ca.exists() and answers(f"https://127.0.0.1:{port}/readyz", ca=self.ca, token=self._token)
 
         child, self._port = start_server(self._processes, "kube-apiserver", command, is_ready=is_ready, timeout=120)
         self._children.append(child)
@@ -232,16 +229,3 @@ def _write_key_pair(private: Path, public: Path) -> None:
     write_atomically(
         public, key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
     )
-
-
-def _answers(url: str, ca: Path | None, token: str | None = None) -> bool:
-    """Whether the URL answers 200 now; proxies of the environment are not asked about loopback."""
-    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
-    try:
-        if ca is not None:
-            handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(ca))))
-        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
-        with urllib.request.build_opener(*handlers).open(request, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (OSError, ssl.SSLError, urllib.error.URLError):
-        return False

@@ -115,6 +115,10 @@ class Processes:
         self._lock = threading.Lock()
         self._order = 0
 
+    def log(self, name: str) -> Path:
+        """Where the output of the child of this name goes."""
+        return self._logs / f"{name}.log"
+
     def start(
         self,
         name: str,
@@ -122,12 +126,11 @@ class Processes:
         *,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
-        log: Path | None = None,
     ) -> Child:
         """Start `command` in a session of its own; its output is appended to the log."""
         self._records.mkdir(parents=True, exist_ok=True)
         self._logs.mkdir(parents=True, exist_ok=True)
-        log = log or self._logs / f"{name}.log"
+        log = self.log(name)
         with self._lock:
             self._order += 1
             order = self._order

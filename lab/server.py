@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -53,3 +56,19 @@ def start_server(
         if "address already in use" not in child.tail(20_000) or attempt == ATTEMPTS:
             raise LabError(f"{name} ended with exit code {child.exit_code}; the end of {child.log}:\n{child.tail()}")
     raise AssertionError("the loop returns or raises")
+
+
+def answers(url: str, *, ca: Path | None = None, token: str | None = None) -> bool:
+    """Whether the URL answers 200 now. Proxies of the environment are not asked about loopback."""
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    try:
+        if ca is not None:
+            handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(ca))))
+        with urllib.request.build_opener(*handlers).open(request, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return False
+    except OSError:  # of the connection or of TLS
+        return False
