@@ -1,0 +1,269 @@
+"""What a Build does next: waits, starts its task, or ends. Pure; asked by the Build pass (`reconcile/build.py`).
+
+The status that says so is made in `build_status.py`, the verdict on a stopped task in `task_outcome.py`. Why launching needs no record of
+its own but the finalizer is told in docs/decisions/003-launch-exactly-once.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from buildcache.api.build import Build, BuildStatus
+from buildcache.api.cache import BuildCache, Executor
+from buildcache.api.meta import FINALIZER, Condition, Metadata, seconds
+from buildcache.api.problems import summary
+
+from . import tasks
+from .errors import Rejected
+from .flags import Flags, Refused, Stores
+from .names import Identity, family
+from .resolve import resolve, stores
+from .status import BUILD_GROUP_PART, ConditionType, Reason, executor_part, find_condition
+from .task_outcome import Failed
+from .task_state import RECORD_LIFE, TaskRef
+
+TOKEN_LIFE = timedelta(minutes=50)
+"""ECS keeps a client token for the task's life and an hour; ten minutes of it are for clocks that differ."""
+
+CACHE_PERIOD = 5.0
+"""Seconds until a Build that waits for its BuildCache looks again; reads memory only, and a change of the cache wakes it at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A finished Build as its BuildCache remembers it. `cold`: it succeeded and no step came from the cache."""
+
+    name: str
+    service: str
+    hit_percent: int | None
+    cold: bool
+    build_seconds: int | None
+    saved_seconds: int | None
+    completed_at: str
+
+
+def finished(body: Mapping[str, Any]) -> Finished:
+    """Summarise a Build that has ended. Raises ValueError when its status is of no form that is known."""
+    status = BuildStatus.model_validate(body.get("status") or {})
+    cache, timing = status.cache, status.timing
+    succeeded = find_condition(status.conditions, ConditionType.SUCCEEDED)
+    steps = cache.steps if cache else None
+    return Finished(
+        name=body["metadata"]["name"],
+        service=str((body.get("spec") or {}).get("service", "")),
+        hit_percent=cache.hit_percent if cache else None,
+        cold=succeeded is not None and succeeded.status == "True" and steps is not None and steps.cached == 0,
+        build_seconds=timing.build_seconds if timing else None,
+        saved_seconds=cache.saved_seconds if cache else None,
+        completed_at=status.completion_time or "",
+    )
+
+
+def is_terminal(conditions: Sequence[Condition]) -> bool:
+    """Tell whether the Build has ended. What ended never changes again."""
+    succeeded = find_condition(conditions, ConditionType.SUCCEEDED)
+    return succeeded is not None and succeeded.status != "Unknown"
+
+
+def moment(text: str | None) -> datetime | None:
+    """A time of the API server, or of our own status; None when it is none."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC) if text else None
+    except ValueError:
+        return None
+
+
+# --- before there is a task
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing can be done now."""
+
+    reason: Reason
+    message: str
+    again_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CacheChoice:
+    """What the run has of the cache. `reason`: why it goes without."""
+
+    ref: str | None = None
+    reason: Reason | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StartTask:
+    """Everything is there: this is the request, and what the status will say of it."""
+
+    executor: Executor
+    region: str
+    cluster_arn: str
+    family: str
+    task_definition_arn: str
+    request: Mapping[str, Any]
+    cache: CacheChoice
+
+
+def admit(
+    build: Build, cache: BuildCache | None, *, cluster_id: str, attempt: int, now: datetime
+) -> Wait | Failed | StartTask:
+    """Decide whether the Build's task can be started, on which executor and with how much of the cache.
+
+    A cache never blocks a build: only a missing executor makes it wait, stores that are not ready are left out.
+    """
+    name = build.spec.cache_ref.name
+    if cache is None:
+        missing = f"there is no BuildCache {name} in namespace {build.metadata.namespace}"
+        return _wait_or(Reason.CACHE_NOT_FOUND, missing, build, now)
+    if cache.spec.suspend:
+        return _wait_or(Reason.QUEUE_TIMEOUT, f"BuildCache {name} is suspended", build, now)
+    offered = stores(cache)
+    resolved = resolve(cache.spec, build.spec, offered)
+    if isinstance(resolved, Refused):
+        return Failed(
+            Reason.INVALID_SPEC,
+            summary(resolved.problems),
+            hint="create the Build again with the field changed, or change the BuildCache",
+        )
+    executor = resolved.executor
+    ids = {part.name: part.id for part in cache.status.parts}
+    task_definition, group = ids.get(executor_part(executor.name)), ids.get(BUILD_GROUP_PART)
+    groups = cache.spec.network.security_group_ids or ((group,) if group else ())
+    if not task_definition or not groups:
+        absent = (
+            "the security group of its tasks" if task_definition else f"the task definition of executor {executor.name}"
+        )
+        return _wait_or(Reason.QUEUE_TIMEOUT, f"BuildCache {name} does not have {absent} yet", build, now)
+    owner = Identity(cluster_id, cache.metadata.namespace, cache.metadata.name, cache.metadata.uid)
+    try:
+        request = tasks.run_task(
+            owner,
+            cache.spec,
+            executor,
+            build,
+            resolved.flags,
+            resolved.command,
+            attempt=attempt,
+            task_definition_arn=task_definition,
+            security_group_ids=groups,
+        )
+    except Rejected as rejected:
+        return Failed(rejected.reason, rejected.message)
+    return StartTask(
+        executor=executor,
+        region=cache.spec.region,
+        cluster_arn=cache.spec.cluster_arn,
+        family=family(owner, executor.name),
+        task_definition_arn=task_definition,
+        request=request,
+        cache=_choose(build, cache, offered, resolved.flags),
+    )
+
+
+def unreadable(build: Build, why: str, now: datetime) -> Wait | Failed:
+    """Decide about a Build whose BuildCache is there but not valid; somebody will correct it, or the Build's patience ends."""
+    return _wait_or(Reason.QUEUE_TIMEOUT, f"BuildCache {build.spec.cache_ref.name} is not valid: {why}", build, now)
+
+
+def _wait_or(timed_out: Reason, message: str, build: Build, now: datetime) -> Wait | Failed:
+    """Wait for the BuildCache as long as the Build may queue."""
+    limit = seconds(build.spec.timeouts.queue)
+    left = limit - (now - created_at(build.metadata, now)).total_seconds()
+    if left <= 0:
+        hint = (
+            "create the BuildCache before the Build, or correct spec.cacheRef.name"
+            if timed_out is Reason.CACHE_NOT_FOUND
+            else "see the BuildCache's conditions; a longer timeouts.queue lets Builds wait for it"
+        )
+        return Failed(timed_out, f"{message} after timeouts.queue ({build.spec.timeouts.queue})", hint=hint)
+    return Wait(Reason.WAITING_FOR_CACHE, message, again_after=min(CACHE_PERIOD, left))
+
+
+def _choose(build: Build, cache: BuildCache, offered: Stores, flags: Flags) -> CacheChoice:
+    if build.spec.cache.mode == "None":
+        return CacheChoice(reason=Reason.NOT_REQUESTED, message="spec.cache.mode is None")
+    name = cache.metadata.name
+    if not cache.spec.enabled:
+        return CacheChoice(reason=Reason.DISABLED, message=f"BuildCache {name} is disabled")
+    if not offered.registry:
+        if cache.metadata.deletion_timestamp is not None:
+            return CacheChoice(reason=Reason.NOT_READY, message=f"BuildCache {name} is being deleted")
+        registry = find_condition(cache.status.conditions, ConditionType.REGISTRY_READY)
+        why = f": {registry.reason}" if registry else ""
+        return CacheChoice(reason=Reason.NOT_READY, message=f"the layer cache of BuildCache {name} is not ready{why}")
+    return CacheChoice(ref=flags.ref)
+
+
+# --- exactly one task for each attempt
+
+Guard = Literal["run", "hold", "record", "look"]
+
+
+def created_at(metadata: Metadata, now: datetime) -> datetime:
+    """When the API server made the object; an object without that time is as new as can be."""
+    return moment(metadata.creation_timestamp) or now
+
+
+def attempt_number(status: BuildStatus) -> int:
+    """The attempt that the Build is at, from 1."""
+    return status.attempts[-1].number if status.attempts else 1
+
+
+def unlaunched_at(build: Build, now: datetime) -> datetime:
+    """The latest moment of which it is known that the current attempt had no task.
+
+    The object's creation, or the time in a row of `status.attempts` that has no task: such a row is only written when we know.
+    """
+    known = created_at(build.metadata, now)
+    last = build.status.attempts[-1] if build.status.attempts else None
+    recorded = moment(last.started_at) if last is not None and last.task_arn is None else None
+    return max(known, recorded) if recorded is not None and recorded <= now else known
+
+
+def is_held(metadata: Metadata) -> bool:
+    """Tell whether our finalizer is on the object."""
+    return FINALIZER in metadata.finalizers
+
+
+def guard(build: Build, now: datetime) -> Guard:
+    """What must come before RunTask.
+
+    run: nothing, the token still protects from a second task. hold: the finalizer, without which nothing is ever started.
+    look: the token may be dead, ask ECS for a task of this Build first.
+    """
+    if now - unlaunched_at(build, now) >= TOKEN_LIFE:
+        return "look"
+    return "run" if is_held(build.metadata) else "hold"
+
+
+def nothing_found(build: Build, now: datetime) -> Literal["record"] | Failed:
+    """What it means that ECS has no task of a Build whose token may be dead.
+
+    record: there never was one, and now is the moment to note as the last one known; the token protects from there on. That is known when
+    the finalizer is off, and when a task started since the last known moment would still be shown.
+    """
+    if not is_held(build.metadata) or now - unlaunched_at(build, now) < RECORD_LIFE - timedelta(minutes=1):
+        return "record"
+    return Failed(
+        Reason.TASK_RECORD_EXPIRED,
+        "the operator was away for more than an hour and ECS has no task of this Build: it may have run and been forgotten",
+        hint="look for the image; if it is not there, create the Build again",
+    )
+
+
+def trusted_task(build_status: BuildStatus, cache: BuildCache | None) -> TaskRef | None:
+    """The task that status names, if it can be the Build's own: in the account and region of its BuildCache (threat T18).
+
+    That it was started by this Build is checked when ECS has described it, before anything is done to it.
+    """
+    last = build_status.attempts[-1] if build_status.attempts else None
+    ref = TaskRef.parse(last.task_arn if last else None)
+    if ref is None or (cache is not None and not ref.is_near(cache.spec.cluster_arn)):
+        return None
+    return ref

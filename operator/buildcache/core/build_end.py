@@ -1,0 +1,222 @@
+"""The two ends of a Build as status: an image or a failure, the times, what the cache was worth. Pure; asked by the Build pass.
+
+An end is written once: neither function changes a status that has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from buildcache.api.build import (
+    Build,
+    BuildStatus,
+    CacheResult,
+    Failure,
+    Image,
+    Logs,
+    SourceStatus,
+    Steps,
+    Timing,
+)
+from buildcache.api.meta import Condition, Metadata
+
+from .build import Finished, created_at, is_terminal, moment
+from .build_status import Stamp, with_, with_attempt
+from .report import Report
+from .status import (
+    ConditionType,
+    Reason,
+    find_condition,
+    remove_condition,
+    set_condition,
+    set_settled,
+    set_stalled,
+    timestamp,
+)
+from .task_outcome import Failed
+from .task_state import Task, TaskRef
+from .tasks import BUILD, FETCH
+
+_MESSAGE, _HINT, _CODE = 1024, 512, 64
+"""Bounds of the failure's message and hint, and of a stop code: those of the schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known at the end, each part as far as there is one."""
+
+    task: Task | None = None
+    report: Report | None = None
+    log_tail: str = ""
+    history: Sequence[Finished] = ()
+
+
+def succeeded(status: BuildStatus, build: Build, evidence: Evidence, at: Stamp) -> BuildStatus:
+    """There is an image. Terminal, so it changes nothing of a status that is."""
+    if is_terminal(status.conditions):
+        return status
+    report = evidence.report or Report()
+    cache = _cache_result(status.cache, build, report, evidence.history)
+    conditions = _cache_used(status.conditions, cache, report, at)
+    conditions = set_condition(
+        conditions,
+        ConditionType.SUCCEEDED,
+        True,
+        Reason.COMPLETED,
+        _summary(report, evidence.report is not None),
+        generation=at.generation,
+        now=at.now,
+    )
+    image = Image(
+        digest=report.digest,
+        references=build.spec.output.images if build.spec.output.push else (),
+        size_bytes=report.size_bytes,
+    )
+    return with_(
+        _ended(status, build.metadata, evidence, at),
+        at,
+        image=image,
+        cache=cache,
+        conditions=set_settled(conditions),
+    )
+
+
+def failed(status: BuildStatus, metadata: Metadata, failure: Failed, evidence: Evidence, at: Stamp) -> BuildStatus:
+    """There is no image. Terminal, so it changes nothing of a status that is."""
+    if is_terminal(status.conditions):
+        return status
+    conditions = set_condition(
+        status.conditions,
+        ConditionType.SUCCEEDED,
+        False,
+        failure.reason,
+        failure.message,
+        generation=at.generation,
+        now=at.now,
+    )
+    conditions = set_stalled(
+        conditions, failure.reason, failure.hint or failure.message, generation=at.generation, now=at.now
+    )
+    told = Failure(
+        class_=failure.failure_class,
+        reason=failure.reason.value,
+        exit_code=failure.exit_code,
+        message=failure.message[:_MESSAGE],
+        log_tail=evidence.log_tail or None,
+        hint=failure.hint[:_HINT] or None,
+    )
+    logs = status.logs
+    if evidence.task is not None and failure.explained_by == FETCH and logs is not None:
+        # The build container never ran: the log that explains the end is the other one.
+        ref = TaskRef.parse(evidence.task.arn)
+        logs = Logs(group=logs.group, stream=ref.stream(FETCH)) if ref else logs
+    return with_(
+        _ended(status, metadata, evidence, at, exit_code=failure.exit_code),
+        at,
+        failure=told,
+        logs=logs,
+        conditions=conditions,
+    )
+
+
+def _ended(
+    status: BuildStatus, metadata: Metadata, evidence: Evidence, at: Stamp, exit_code: int | None = None
+) -> BuildStatus:
+    """What both ends have: the attempt's row, the times, the source."""
+    task, report = evidence.task, evidence.report
+    if task is not None and status.attempts:
+        row = status.attempts[-1].model_copy(
+            update={
+                "stopped_at": timestamp(task.stopped_at or at.now),
+                "stop_code": task.stop_code[:_CODE] or None,
+                "exit_code": exit_code if exit_code is not None else task.exit_code(BUILD),
+            }
+        )
+        status = with_attempt(status, row)
+    created = created_at(metadata, at.now)
+    # A row without a task is the note that there was none.
+    first = status.attempts[0] if status.attempts and status.attempts[0].task_arn else None
+    timing = Timing(
+        queued_seconds=_between(created, moment(first.started_at) if first else None),
+        provisioning_seconds=_between(task.created_at, task.started_at) if task else None,
+        source_seconds=report.source_seconds if report else None,
+        build_seconds=report.build_seconds if report else None,
+        total_seconds=_between(created, (task.stopped_at if task else None) or at.now),
+    )
+    source = SourceStatus(commit=report.commit) if report is not None and report.commit else status.source
+    return with_(status, at, timing=timing, source=source, completion_time=timestamp(at.now))
+
+
+def _summary(report: Report, there: bool) -> str:
+    if not there:
+        return "built; the report is missing, so digest and use of the cache are not known"
+    parts = [f"built {report.digest}" if report.digest else "built"]
+    if report.build_seconds is not None:
+        parts.append(f"in {report.build_seconds} s")
+    if report.steps is not None:
+        total, cached = report.steps
+        parts.append(f"with {cached} of {total} steps from the cache")
+    return " ".join(parts)
+
+
+def _cache_result(
+    known: CacheResult | None, build: Build, report: Report, history: Sequence[Finished]
+) -> CacheResult | None:
+    known = known or CacheResult()
+    update: dict[str, Any] = {"imported": report.imported, "exported": report.exported}
+    if report.steps is not None:
+        total, cached = report.steps
+        update["steps"] = Steps(total=total, cached=cached)
+        update["hit_percent"] = 100 * cached // total if total else None
+        update["saved_seconds"] = saved_seconds(build.spec.service, report, history)
+    if known.reason is None and (trouble := _cache_trouble(report)) is not None:
+        update["reason"] = trouble[0].value
+    return known.model_copy(update=update)
+
+
+def saved_seconds(service: str, report: Report, history: Sequence[Finished]) -> int | None:
+    """How much shorter the build was than the last cold one of the same service; None when there is nothing to compare."""
+    if report.build_seconds is None or report.steps is None or report.steps[1] == 0:
+        return None
+    for past in reversed(history):
+        if past.service == service and past.cold and past.build_seconds is not None:
+            return max(0, past.build_seconds - report.build_seconds)
+    return None
+
+
+def _cache_trouble(report: Report) -> tuple[Reason, str] | None:
+    if report.import_error:
+        return Reason.IMPORT_FAILED, report.import_error
+    if report.export_error:
+        return Reason.EXPORT_FAILED, report.export_error
+    return None
+
+
+def _cache_used(
+    conditions: Sequence[Condition], cache: CacheResult | None, report: Report, at: Stamp
+) -> tuple[Condition, ...]:
+    known = find_condition(conditions, ConditionType.CACHE_USED)
+    if known is not None and known.status == "False":
+        return tuple(conditions)
+    if trouble := _cache_trouble(report):
+        used, (reason, message) = False, trouble
+    elif report.steps is None:
+        # Nobody knows: no condition is truer than one that guesses.
+        return remove_condition(conditions, ConditionType.CACHE_USED)
+    else:
+        total, cached = report.steps
+        used, message = True, f"{cached} of {total} steps from {cache.ref if cache and cache.ref else 'the cache'}"
+        reason = Reason.COLD if cached == 0 else Reason.HIT if cached == total else Reason.PARTIAL_HIT
+    return set_condition(
+        conditions, ConditionType.CACHE_USED, used, reason, message, generation=at.generation, now=at.now
+    )
+
+
+def _between(earlier: datetime | None, later: datetime | None) -> int | None:
+    """Whole seconds; clocks of two machines may differ, so never below zero."""
+    if earlier is None or later is None:
+        return None
+    return max(0, int((later - earlier).total_seconds()))

@@ -1,0 +1,131 @@
+"""The status of a Build that is not done, for each thing that can happen to it; its ends are in `build_end.py`. Pure.
+
+Each function takes the status as it is and gives the new one. What depends on the clock is set once and kept, so that a pass without news
+gives the same status again, which is then not written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from buildcache.api.build import Attempt, Build, BuildStatus, CacheResult, ExecutorStatus, Logs
+from buildcache.api.meta import Condition
+
+from .build import CacheChoice, StartTask, attempt_number
+from .names import Identity, log_group_name
+from .status import ConditionType, Reason, find_condition, remove_condition, set_condition, set_reconciling, timestamp
+from .task_state import Task, TaskRef
+from .tasks import BUILD
+
+KEPT_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What every condition carries: the generation that was looked at, and when."""
+
+    generation: int
+    now: datetime
+
+
+# --- on its way
+
+
+def pending(status: BuildStatus, reason: Reason, message: str, at: Stamp) -> BuildStatus:
+    """The Build is neither done nor failed; `reason` says where it stands."""
+    conditions = set_condition(
+        status.conditions, ConditionType.SUCCEEDED, "Unknown", reason, message, generation=at.generation, now=at.now
+    )
+    conditions = set_reconciling(conditions, reason, message, generation=at.generation, now=at.now)
+    return with_(status, at, conditions=conditions)
+
+
+def troubled(status: BuildStatus, message: str, at: Stamp) -> BuildStatus:
+    """AWS does not answer: the Build stands where it stood, and that it is looked after says so."""
+    succeeded = find_condition(status.conditions, ConditionType.SUCCEEDED)
+    if succeeded is None:
+        status = pending(status, Reason.ACCEPTED, "", at)
+    conditions = set_reconciling(
+        status.conditions, Reason.AWS_UNAVAILABLE, message, generation=at.generation, now=at.now
+    )
+    return with_(status, at, conditions=conditions)
+
+
+def recorded(status: BuildStatus, at: Stamp) -> BuildStatus:
+    """Note that the current attempt has no task at this moment (`build.unlaunched_at`)."""
+    return with_attempt(status, Attempt(number=attempt_number(status), started_at=timestamp(at.now)))
+
+
+def adopted(status: BuildStatus, task: Task, at: Stamp) -> BuildStatus:
+    """The task is the current attempt's own, whether it was started now, before a crash, or by a call whose answer was lost."""
+    started = timestamp(task.created_at or at.now)
+    row = Attempt(number=attempt_number(status), task_arn=task.arn, started_at=started)
+    return with_(with_attempt(status, row), at, start_time=status.start_time or started)
+
+
+def launched(status: BuildStatus, build: Build, start: StartTask, task: Task, at: Stamp) -> BuildStatus:
+    """RunTask has given a task."""
+    status = adopted(status, task, at)
+    executor = ExecutorStatus(
+        name=start.executor.name, engine=start.executor.engine, task_definition_arn=start.task_definition_arn
+    )
+    status = with_(
+        status,
+        at,
+        executor=executor,
+        cache=_choice(start.cache),
+        logs=_logs(build, task.arn, BUILD),
+        conditions=_cache_not_used(status.conditions, start.cache, at),
+    )
+    return followed(status, task, at)
+
+
+def followed(status: BuildStatus, task: Task, at: Stamp) -> BuildStatus:
+    """The task is on its way, or has stopped and its result is being collected."""
+    if task.phase == "Provisioning":
+        return pending(status, Reason.PROVISIONING, "ECS places the task and pulls its images", at)
+    return pending(status, Reason.RUNNING, "the task runs", at)
+
+
+def missing(status: BuildStatus, at: Stamp) -> BuildStatus:
+    """ECS does not show the task for longer than it may."""
+    succeeded = find_condition(status.conditions, ConditionType.SUCCEEDED)
+    reason = Reason.RUNNING if succeeded is not None and succeeded.reason == Reason.RUNNING else Reason.PROVISIONING
+    return pending(status, reason, "ECS does not show the task; it counts as lost an hour after its start", at)
+
+
+def _choice(choice: CacheChoice) -> CacheResult:
+    return CacheResult(ref=choice.ref, reason=choice.reason.value if choice.reason else None)
+
+
+def _cache_not_used(conditions: Sequence[Condition], choice: CacheChoice, at: Stamp) -> tuple[Condition, ...]:
+    if choice.reason is None:
+        return remove_condition(conditions, ConditionType.CACHE_USED)
+    return set_condition(
+        conditions, ConditionType.CACHE_USED, False, choice.reason, choice.message, generation=at.generation, now=at.now
+    )
+
+
+# --- small parts
+
+
+def with_(status: BuildStatus, at: Stamp, **update: Any) -> BuildStatus:
+    """The status with these fields changed, as a look at this generation."""
+    return status.model_copy(update={"observed_generation": at.generation, **update})
+
+
+def with_attempt(status: BuildStatus, row: Attempt) -> BuildStatus:
+    """The row of that number added or replaced; the newest are kept."""
+    others = tuple(attempt for attempt in status.attempts if attempt.number != row.number)
+    return status.model_copy(update={"attempts": (*others, row)[-KEPT_ATTEMPTS:]})
+
+
+def _logs(build: Build, task_arn: str, container: str) -> Logs | None:
+    ref = TaskRef.parse(task_arn)
+    if ref is None:
+        return None
+    owner = Identity("", build.metadata.namespace, build.spec.cache_ref.name, "")  # the group's name is of these two
+    return Logs(group=log_group_name(owner), stream=ref.stream(container))

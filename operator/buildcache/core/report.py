@@ -1,0 +1,98 @@
+"""The report line: what the container `report` prints last, and all that a build tells the operator. Read from the log, so untrusted."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .log_text import one_line
+
+PREFIX = "buildcache-report: "
+MAX_LINE = 8192
+"""The runner writes at most 4 KiB; a longer line is none of its own."""
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
+_MAX = 2**53
+"""Largest integer that every JSON reader keeps exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the build did, as far as its engine tells. None: not known."""
+
+    digest: str | None = None
+    size_bytes: int | None = None
+    commit: str | None = None
+    steps: tuple[int, int] | None = None
+    """Total and cached."""
+    imported: bool | None = None
+    exported: bool | None = None
+    import_error: str = ""
+    export_error: str = ""
+    source_seconds: int | None = None
+    build_seconds: int | None = None
+
+
+def parse(lines: Iterable[str]) -> Report | None:
+    """The last readable report among the lines; None when there is none.
+
+    Total: a value of another type or out of bounds counts as not known, a line that is no JSON object is passed over.
+    """
+    found = None
+    for line in lines:
+        text = line.strip()
+        if text.startswith(PREFIX) and len(text) <= MAX_LINE:
+            found = _report(text.removeprefix(PREFIX)) or found
+    return found
+
+
+def _report(text: str) -> Report | None:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    # Keys are only ever added, so a newer version is read too.
+    if not isinstance(data, dict) or (_count(data.get("version")) or 0) < 1:
+        return None
+    return Report(
+        digest=_match(_DIGEST, data.get("digest")),
+        size_bytes=_count(data.get("sizeBytes")),
+        commit=_match(_COMMIT, data.get("commit")),
+        steps=_steps(data.get("steps")),
+        imported=_flag(data.get("imported")),
+        exported=_flag(data.get("exported")),
+        import_error=_words(data.get("importError")),
+        export_error=_words(data.get("exportError")),
+        source_seconds=_count(data.get("sourceSeconds")),
+        build_seconds=_count(data.get("buildSeconds")),
+    )
+
+
+def _steps(value: Any) -> tuple[int, int] | None:
+    if not isinstance(value, Mapping):
+        return None
+    total, cached = _count(value.get("total")), _count(value.get("cached"))
+    return None if total is None or cached is None or cached > total else (total, cached)
+
+
+def _count(value: Any) -> int | None:
+    """A number that is not negative, as a whole one. JSON's NaN and Infinity, which Python reads, are not numbers here."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MAX:
+        return None
+    return round(value)
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _match(pattern: re.Pattern[str], value: Any) -> str | None:
+    return value if isinstance(value, str) and pattern.fullmatch(value) else None
+
+
+def _words(value: Any) -> str:
+    return one_line(value, 256) if isinstance(value, str) else ""
