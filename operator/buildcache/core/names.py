@@ -15,6 +15,8 @@ from buildcache.api.meta import TAG_PREFIX
 GroupRole = Literal["build", "cache"]
 
 MANAGED_BY = "buildcache-operator"
+CONTENT_HASH_TAG = f"{TAG_PREFIX}content-hash"
+"""On a task definition revision: the hash of its content, which decides whether a new one is registered."""
 
 _TOKEN_LIMIT = 64  # EFS CreationToken and ClientToken, ECS clientToken
 _GROUP_LIMIT = 255

@@ -15,6 +15,10 @@ MESSAGE_LIMIT = 1024  # of one condition: a status is read by people and stored 
 
 BUILD_GROUP_PART = "build-security-group"
 """Row of `status.parts` whose id is the security group of the build tasks, when the operator made it."""
+CACHE_GROUP_PART = "cache-security-group"
+FILE_SYSTEM_PART = "file-system"
+REPOSITORY_PART = "repository"
+LOG_GROUP_PART = "log-group"
 
 
 def executor_part(executor: str) -> str:

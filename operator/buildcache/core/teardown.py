@@ -1,0 +1,48 @@
+"""The plan of a deletion: the same difference towards nothing, in the order in which AWS lets go.
+
+Task definitions, mount targets, file system, the cache's security group before the builds' (it refers to it), repository, log group.
+What is absent counts as deleted, what is not ours is left alone, and what the policy retains stays as it is.
+"""
+
+from . import action as act
+from .cache import refers_to
+from .cache_file_system import remove_file_system
+from .desired import DesiredCache
+from .observed import ObservedCache
+from .plan import Blocked, Plan
+from .status import Reason
+
+
+def plan_teardown(want: DesiredCache, have: ObservedCache, *, running: int) -> Plan:
+    """What can be removed now. Empty: everything of ours is gone (or retained), and the finalizer may go too."""
+    if want.retain:
+        return Plan()
+    if running:
+        message = f"{running} running build(s) use the cache: it is removed when they have ended"
+        return Plan(waiting=(message,), blocked=Blocked(Reason.BUILDS_RUNNING, message))
+    result = Plan(tuple(act.DeregisterTaskDefinition(each.arn) for each in have.revisions if each.owned))
+    file_system = have.file_system if have.file_system is not None and have.file_system.owned else None
+    if file_system is not None:
+        result += remove_file_system(want, have, file_system)
+    result += _groups(have, mounted=file_system is not None and bool(have.mounts))
+    if have.repository is not None and have.repository.owned and want.repository_managed:
+        result += Plan((act.DeleteRepository(have.repository.name),))
+    if have.log_group is not None and have.log_group.owned:
+        result += Plan((act.DeleteLogGroup(have.log_group.name),))
+    return result
+
+
+def _groups(have: ObservedCache, *, mounted: bool) -> Plan:
+    cache_group = have.cache_group if have.cache_group is not None and have.cache_group.owned else None
+    build_group = have.build_group if have.build_group is not None and have.build_group.owned else None
+    if cache_group is not None:
+        # The builds' group waits for the next pass: deleting it while a rule names it is refused.
+        if mounted:
+            return Plan(waiting=(f"security group {cache_group.id} is used by mount targets",))
+        return Plan((act.DeleteSecurityGroup("cache", cache_group.id),))
+    if build_group is None:
+        return Plan()
+    if refers_to(have.cache_group, build_group):
+        message = f"a rule of {have.cache_group.id if have.cache_group else ''} names security group {build_group.id}"
+        return Plan(waiting=(message,), blocked=Blocked(Reason.SECURITY_GROUP_IN_USE, message))
+    return Plan((act.DeleteSecurityGroup("build", build_group.id),))
