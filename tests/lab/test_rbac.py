@@ -1,0 +1,20 @@
+"""The operator runs as the service account of the manifests, with exactly its rights."""
+
+import pytest
+
+from tests.lab.world import World
+
+pytestmark = pytest.mark.lab
+
+
+def test_no_request_of_the_operator_is_refused_by_rbac(world: World, namespace: str) -> None:
+    """Faults T8: a whole life of both kinds without a 403 in the audit log."""
+    world.ready(namespace)
+    world.create(namespace, "builds", world.build("web-1"))
+    world.ended(namespace, "web-1")
+    world.delete(namespace, "builds", "web-1")
+    world.delete(namespace, "buildcaches", "shop")
+    world.gone(namespace, "buildcaches", "shop")
+    entries = world.audit()
+    assert entries
+    assert [(entry["verb"], entry["requestURI"]) for entry in entries if entry["responseStatus"]["code"] == 403] == []
