@@ -129,8 +129,10 @@ def test_a_forbidden_login_says_so(run: Run) -> None:
         '{"git": {}, "s3": {}}',
         '{"ftp": {}}',
         '{"git": {"url": 1, "revision": "a"}}',
-    ]
-    + ['{"inline": {"dockerfile": null}}', '{"s3": {}}', "[" * 100_000],
+        '{"inline": {"dockerfile": null}}',
+        '{"s3": {}}',
+        "[" * 100_000,
+    ],
 )
 def test_a_source_that_the_operator_would_never_send(run: Run, text: str) -> None:
     assert run(text).code == OTHER
