@@ -13,11 +13,12 @@ MAX_FILE = 256 * 1024 * 1024
 MAX_LINE = 4 * 1024 * 1024
 _IMPORTING = "importing cache manifest from "
 _EXPORTING = "exporting cache to "
+_ABSENT = ": not found"
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """Import or export of the cache: did it work, and the first error. None: it was not tried."""
+    """Import or export of the cache: did any of it work, and if none did, the first error. None: it was not tried."""
 
     worked: bool | None = None
     error: str | None = None
@@ -115,8 +116,10 @@ def _transfer(prefix: str, names: Mapping[str, str], errors: Mapping[str, str], 
         return Transfer()
     failed = [errors[digest] for digest in tried if digest in errors]
     worked = any(digest in done and digest not in errors for digest in tried)
-    # Neither done nor failed: the build ended while it was under way.
-    return Transfer(worked if worked or failed else None, failed[0] if failed else None)
+    if worked:
+        return Transfer(True)
+    # Neither done nor failed: the build ended while it was under way. A cache that does not exist yet is cold, not broken.
+    return Transfer(False if failed else None, next((error for error in failed if not error.endswith(_ABSENT)), None))
 
 
 def _count(value: Any) -> int | None:
