@@ -27,7 +27,8 @@ def plan_teardown(want: DesiredCache, have: ObservedCache, *, running: int) -> P
     result += _groups(have, mounted=file_system is not None and bool(have.mounts))
     if have.repository is not None and have.repository.owned and want.repository_managed:
         result += Plan((act.DeleteRepository(have.repository.name),))
-    if have.log_group is not None and have.log_group.owned:
+    # Last: a task that started in this very moment still holds the builds' group, and its report is a line in the log.
+    if not result.actions and not result.waiting and have.log_group is not None and have.log_group.owned:
         result += Plan((act.DeleteLogGroup(have.log_group.name),))
     return result
 

@@ -1,0 +1,262 @@
+"""The status of a BuildCache: what came of a pass, in conditions. Pure, and made after failures too."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from buildcache.api.cache import BuildCache, BuildCacheStatus, Drift, Efficiency, QueueStatus
+from buildcache.api.meta import Condition
+
+from .action import Action, difference
+from .cache import CLUSTER_PART
+from .cache_facts import facts
+from .cache_file_system import SUBNETS_PART
+from .desired import DesiredCache
+from .errors import Denied, Trouble, Unavailable
+from .observed import ObservedCache
+from .plan import Blocked, Plan
+from .readiness import Readiness, readiness
+from .status import (
+    BUILD_GROUP_PART,
+    CACHE_GROUP_PART,
+    FILE_SYSTEM_PART,
+    LOG_GROUP_PART,
+    REPOSITORY_PART,
+    ConditionType,
+    Reason,
+    find_condition,
+    is_true,
+    remove_condition,
+    set_condition,
+    set_reconciling,
+    set_settled,
+    set_stalled,
+)
+
+DRIFT_LIMIT = 20
+
+_GROUP_OF_PART: Mapping[str, ConditionType] = {
+    BUILD_GROUP_PART: ConditionType.NETWORK_READY,
+    CACHE_GROUP_PART: ConditionType.NETWORK_READY,
+    SUBNETS_PART: ConditionType.NETWORK_READY,
+    FILE_SYSTEM_PART: ConditionType.FILE_SYSTEM_READY,
+    REPOSITORY_PART: ConditionType.REGISTRY_READY,
+    LOG_GROUP_PART: ConditionType.EXECUTORS_READY,
+    CLUSTER_PART: ConditionType.EXECUTORS_READY,
+}
+_GROUP_OF_SERVICE: Mapping[str, ConditionType] = {
+    "ec2": ConditionType.NETWORK_READY,
+    "elasticfilesystem": ConditionType.FILE_SYSTEM_READY,
+    "ecr": ConditionType.REGISTRY_READY,
+    "ecs": ConditionType.EXECUTORS_READY,
+    "logs": ConditionType.EXECUTORS_READY,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one pass found and did."""
+
+    have: ObservedCache | None = None
+    """None: the look at AWS failed, so the parts are reported as they were."""
+    plan: Plan = field(default_factory=Plan)
+    applied: tuple[Action, ...] = ()
+    waiting: tuple[str, ...] = ()
+    """What AWS itself asked to wait for, beside the plan's own."""
+    trouble: Trouble | None = None
+    blocked: Blocked | None = None
+
+
+def cache_status(
+    cache: BuildCache, want: DesiredCache, done: Pass, queue: QueueStatus, worth: Efficiency, now: datetime
+) -> BuildCacheStatus:
+    """The whole status after a pass over an object that stays."""
+    generation = cache.metadata.generation
+    status = facts(cache, want, done.have, queue, worth)
+    conditions = _parts_ready(status.conditions, want, done, generation, now)
+    conditions = _ready(conditions, cache, done, generation, now)
+    held_back = cache.spec.suspend or cache.spec.reconcile_policy == "Report"
+    drift: tuple[Drift, ...] = ()
+    if done.have is not None:
+        drift = tuple(difference(action) for action in done.plan.actions)[:DRIFT_LIMIT] if held_back else ()
+        conditions = _drifted(conditions, done, drift, generation, now)
+    conditions = _progress(conditions, done, held_back, generation, now)
+    conditions = remove_condition(conditions, ConditionType.DELETION_BLOCKED)
+    return status.model_copy(
+        update={"drift": drift if done.have is not None else status.drift, "conditions": conditions}
+    )
+
+
+def deleting_status(
+    cache: BuildCache, want: DesiredCache, done: Pass, queue: QueueStatus, worth: Efficiency, now: datetime
+) -> BuildCacheStatus:
+    """The whole status after a step of a deletion."""
+    generation = cache.metadata.generation
+    status = facts(cache, want, done.have, queue, worth)
+    what = "; ".join(done.plan.waiting + done.waiting) or "removing AWS parts"
+    if cache.spec.suspend:
+        what = "spec.suspend is true: AWS parts are removed when it is false"
+    conditions = set_condition(
+        status.conditions, ConditionType.READY, False, Reason.DELETING, what, generation=generation, now=now
+    )
+    match done.trouble:
+        case None:
+            conditions = set_reconciling(conditions, Reason.DELETING, what, generation=generation, now=now)
+        case Unavailable():
+            reason, message = Reason.AWS_UNAVAILABLE, str(done.trouble)
+            conditions = set_reconciling(conditions, reason, message, generation=generation, now=now)
+        case trouble:
+            conditions = set_stalled(conditions, trouble.reason, str(trouble), generation=generation, now=now)
+    blocked = done.blocked or done.plan.blocked
+    if blocked is None:
+        conditions = remove_condition(conditions, ConditionType.DELETION_BLOCKED)
+    else:
+        conditions = set_condition(
+            conditions,
+            ConditionType.DELETION_BLOCKED,
+            True,
+            blocked.reason,
+            blocked.message,
+            generation=generation,
+            now=now,
+        )
+    return status.model_copy(update={"conditions": conditions})
+
+
+def invalid_status(
+    cache_status_before: BuildCacheStatus, generation: int, message: str, now: datetime
+) -> BuildCacheStatus:
+    """The status of an object whose spec the models refuse: it may predate the rules of the CRD."""
+    conditions = set_stalled(
+        cache_status_before.conditions, Reason.INVALID_SPEC, message, generation=generation, now=now
+    )
+    conditions = set_condition(
+        conditions, ConditionType.READY, False, Reason.INVALID_SPEC, message, generation=generation, now=now
+    )
+    return cache_status_before.model_copy(update={"observed_generation": generation, "conditions": conditions})
+
+
+# --- conditions ------------------------------------------------------------------------------------------------------------------
+
+
+def _parts_ready(
+    conditions: tuple[Condition, ...], want: DesiredCache, done: Pass, generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    if done.have is None:
+        return conditions
+    for kind, found in readiness(want, done.have).items():
+        state = found
+        if not found.ready and found.reason is Reason.CREATING:
+            state = _why_not(kind, done) or found
+        conditions = set_condition(
+            conditions, kind, state.ready, state.reason, state.message, generation=generation, now=now
+        )
+    return conditions
+
+
+def _why_not(kind: ConditionType, done: Pass) -> Readiness | None:
+    """What keeps a part from being made, if something does."""
+    for conflict in done.plan.conflicts:
+        if _GROUP_OF_PART.get(conflict.part, ConditionType.FILE_SYSTEM_READY) is kind:
+            return Readiness(False, conflict.reason, conflict.message)
+    trouble = done.trouble
+    if trouble is not None and not isinstance(trouble, Unavailable):
+        service = trouble.operation.partition(":")[0]
+        if _GROUP_OF_SERVICE.get(service) is kind:
+            return Readiness(False, trouble.reason, str(trouble))
+    return None
+
+
+def _ready(
+    conditions: tuple[Condition, ...], cache: BuildCache, done: Pass, generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    state = _overall(conditions, cache, done)
+    if state is None:
+        return conditions
+    return set_condition(
+        conditions, ConditionType.READY, state.ready, state.reason, state.message, generation=generation, now=now
+    )
+
+
+def _overall(conditions: tuple[Condition, ...], cache: BuildCache, done: Pass) -> Readiness | None:
+    """Whether Builds can use the cache. None: nothing new is known, it stays as it was."""
+    trouble = done.trouble
+    if isinstance(trouble, Denied) or (
+        trouble is not None and done.have is None and not isinstance(trouble, Unavailable)
+    ):
+        return Readiness(False, trouble.reason, str(trouble))
+    if cache.spec.suspend:
+        return Readiness(False, Reason.SUSPENDED, "spec.suspend is true")
+    if isinstance(trouble, Unavailable) and find_condition(conditions, ConditionType.READY) is not None:
+        return None
+    if not cache.spec.enabled:
+        return Readiness(False, Reason.DISABLED, "spec.enabled is false: builds run without a cache")
+    if done.have is None:
+        return Readiness(False, Reason.PROVISIONING, "AWS has not been seen yet")
+    wanted = [ConditionType.NETWORK_READY, ConditionType.REGISTRY_READY, ConditionType.EXECUTORS_READY]
+    if cache.spec.file_system is not None:
+        wanted.append(ConditionType.FILE_SYSTEM_READY)
+    for kind in wanted:
+        part = find_condition(conditions, kind)
+        if part is not None and part.status != "True":
+            reason = Reason.PROVISIONING if part.reason == Reason.CREATING else Reason(part.reason)
+            return Readiness(False, reason, part.message)
+    return Readiness(True, Reason.AVAILABLE, "builds use the cache")
+
+
+def _drifted(
+    conditions: tuple[Condition, ...], done: Pass, drift: tuple[Drift, ...], generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    """Drifted is first set when a generation has been reached: from then on, every difference is drift."""
+    if drift:
+        message = _list(drift)
+        return set_condition(
+            conditions, ConditionType.DRIFTED, True, Reason.DRIFT_FOUND, message, generation=generation, now=now
+        )
+    before = find_condition(conditions, ConditionType.DRIFTED)
+    reached = before is not None and before.observed_generation == generation
+    if done.applied and reached and progress(conditions, generation) is Reason.CORRECTING:
+        corrected = f"corrected {_list(tuple(difference(action) for action in done.applied))}"
+        return set_condition(
+            conditions, ConditionType.DRIFTED, False, Reason.CORRECTED, corrected, generation=generation, now=now
+        )
+    settled = not (done.plan.actions or done.plan.waiting or done.waiting or done.trouble)
+    if settled and not (reached and before is not None and before.reason == Reason.CORRECTED):
+        return set_condition(conditions, ConditionType.DRIFTED, False, Reason.IN_SYNC, generation=generation, now=now)
+    return conditions
+
+
+def _list(drift: tuple[Drift, ...]) -> str:
+    return ", ".join(dict.fromkeys(f"{each.part} {each.field}" for each in drift))
+
+
+def progress(conditions: tuple[Condition, ...], generation: int) -> Reason:
+    """Why work is in progress: a first creation, a changed spec, or a difference that somebody made in AWS."""
+    reached = find_condition(conditions, ConditionType.DRIFTED)
+    if reached is None:
+        return Reason.PROVISIONING
+    return Reason.CORRECTING if reached.observed_generation == generation else Reason.UPDATING
+
+
+def _progress(
+    conditions: tuple[Condition, ...], done: Pass, held_back: bool, generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    trouble = done.trouble
+    if isinstance(trouble, Unavailable):
+        return set_reconciling(conditions, Reason.AWS_UNAVAILABLE, str(trouble), generation=generation, now=now)
+    if trouble is not None:
+        return set_stalled(conditions, trouble.reason, str(trouble), generation=generation, now=now)
+    if done.plan.conflicts:
+        message = "; ".join(conflict.message for conflict in done.plan.conflicts)
+        return set_stalled(conditions, done.plan.conflicts[0].reason, message, generation=generation, now=now)
+    waiting = done.plan.waiting + done.waiting
+    if waiting or (done.plan.actions and not held_back):
+        reason = progress(conditions, generation)
+        message = "; ".join(waiting) or _list(tuple(difference(action) for action in done.plan.actions))
+        return set_reconciling(conditions, reason, message, generation=generation, now=now)
+    return set_settled(conditions)
+
+
+def is_ready(status: BuildCacheStatus) -> bool:
+    """Whether Builds can use the cache, as the status says."""
+    return is_true(status.conditions, ConditionType.READY)
