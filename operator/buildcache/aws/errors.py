@@ -62,18 +62,21 @@ class Answer(Enum):
     NO_CLUSTER = Reason.CLUSTER_NOT_FOUND
 
 
+THROTTLING = (
+    "EC2ThrottledException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "TooManyRequestsException",
+)
+
 _TABLE: Mapping[Answer, tuple[str, ...]] = {
     Answer.UNAVAILABLE: (
-        # throttling
-        "EC2ThrottledException",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-        "ThrottledException",
-        "TooManyRequestsException",
+        *THROTTLING,
         # AWS is in trouble
         "DependencyTimeout",
         "InsufficientThroughputCapacity",
@@ -123,6 +126,7 @@ _TABLE: Mapping[Answer, tuple[str, ...]] = {
     ),
     Answer.EXISTS: (
         "AccessPointAlreadyExists",
+        "ConflictException",  # RunTask: the client token has its task already
         "FileSystemAlreadyExists",
         "InvalidGroup.Duplicate",
         "InvalidPermission.Duplicate",
@@ -159,14 +163,15 @@ _TABLE: Mapping[Answer, tuple[str, ...]] = {
 }
 CODES: Mapping[str, Answer] = {code: answer for answer, codes in _TABLE.items() for code in codes}
 
+_FULL = (("ClientException", "capacity"), ("InvalidParameterException", "No Container Instances were found"))
+
 PHRASES: tuple[tuple[str, str, Answer], ...] = (
     # RunTask with a role that IAM has not spread yet, or with one that ECS may not assume: told apart by time only.
     ("ClientException", "unable to assume the role", Answer.UNAVAILABLE),
     ("ClientException", "Unable to describe task definition", Answer.ABSENT),
     ("ClientException", "TaskDefinition is inactive", Answer.ABSENT),
     ("ClientException", "The specified task definition does not exist", Answer.ABSENT),
-    ("ClientException", "capacity", Answer.UNAVAILABLE),
-    ("InvalidParameterException", "No Container Instances were found", Answer.UNAVAILABLE),
+    *((code, phrase, Answer.UNAVAILABLE) for code, phrase in _FULL),
     ("InvalidParameterException", "referenced task was not found", Answer.ABSENT),
 )
 """Codes that mean several things: code, phrase in the message, answer."""
@@ -181,6 +186,21 @@ def answer_of(code: str, message: str = "", status: int = 0) -> Answer:
         return CODES[code]
     # A proxy's HTML page and moto's 500 arrive with the status as their code.
     return Answer.UNAVAILABLE if status >= 500 or code.startswith("5") or status == 429 else Answer.INVALID
+
+
+def is_throttling(error: Unavailable) -> bool:
+    """Whether AWS only asked for slower calls: nothing is broken, and nothing was done."""
+    return _code(error) in THROTTLING
+
+
+def is_full(error: Unavailable) -> bool:
+    """Whether ECS has no room for the task now."""
+    return any(_code(error) == code and phrase in error.message for code, phrase in _FULL)
+
+
+def _code(error: Exception) -> str:
+    cause = error.__cause__
+    return str(cause.response.get("Error", {}).get("Code", "")) if isinstance(cause, ClientError) else ""
 
 
 @contextmanager

@@ -66,6 +66,11 @@ def adopted(status: BuildStatus, task: Task, at: Stamp) -> BuildStatus:
     return with_(with_attempt(status, row), at, start_time=status.start_time or started)
 
 
+def disowned(status: BuildStatus) -> BuildStatus:
+    """The task of the current attempt is not ours: the attempt has none."""
+    return status.model_copy(update={"attempts": status.attempts[:-1]})
+
+
 def launched(status: BuildStatus, build: Build, start: StartTask, task: Task, at: Stamp) -> BuildStatus:
     """RunTask has given a task."""
     status = adopted(status, task, at)
@@ -123,9 +128,12 @@ def with_attempt(status: BuildStatus, row: Attempt) -> BuildStatus:
     return status.model_copy(update={"attempts": (*others, row)[-KEPT_ATTEMPTS:]})
 
 
+def log_group(build: Build) -> str:
+    """The log group of the Build's tasks: its BuildCache's, whether that exists or not."""
+    # The cluster's id and the UID have no part in this name.
+    return log_group_name(Identity("", build.metadata.namespace, build.spec.cache_ref.name, ""))
+
+
 def _logs(build: Build, task_arn: str, container: str) -> Logs | None:
     ref = TaskRef.parse(task_arn)
-    if ref is None:
-        return None
-    owner = Identity("", build.metadata.namespace, build.spec.cache_ref.name, "")  # the group's name is of these two
-    return Logs(group=log_group_name(owner), stream=ref.stream(container))
+    return Logs(group=log_group(build), stream=ref.stream(container)) if ref else None

@@ -110,6 +110,14 @@ Observation = Task | Missing
 """What the newest look at a task gave."""
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """The answer to one look at many tasks: those that ECS knows, and the ARNs of those that it does not. One may be in neither."""
+
+    tasks: tuple[Task, ...] = ()
+    missing: frozenset[str] = frozenset()
+
+
 def record_expired(missing: Missing, launched_at: datetime, now: datetime) -> bool:
     """Tell whether the task has ended so long ago that ECS forgot it.
 

@@ -1,0 +1,58 @@
+"""The log of one container of a task, from its CloudWatch stream. Asked by `reconcile/executor.py` when a task has stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from .errors import Absent, translated
+
+if TYPE_CHECKING:
+    from types_boto3_logs import CloudWatchLogsClient
+
+LINE_LIMIT = 16384
+"""Characters kept of one line: a report is shorter, and of a longer line nobody reads the rest in a status."""
+
+_EMPTY_PAGES = 5
+"""Empty pages in a row before the search ends: the service may give some before the end of the data."""
+
+
+def _never(_: Sequence[str]) -> bool:
+    return False
+
+
+def last_lines(
+    logs: CloudWatchLogsClient,
+    group: str,
+    stream: str,
+    count: int,
+    enough: Callable[[Sequence[str]], bool] = _never,
+) -> tuple[str, ...] | None:
+    """The last lines of a stream in their order, at most `count`; None when group or stream are not there (yet).
+
+    Reads from the end backwards, a page at a time, until `enough` holds for a page: these calls are few a second in AWS. The data ends
+    with a page that gives back the token that asked for it; an empty page is not the end.
+    """
+    newest_first: list[str] = []
+    token: str | None = None
+    empty = 0
+    while len(newest_first) < count and empty < _EMPTY_PAGES:
+        try:
+            with translated("logs:GetLogEvents", group):
+                if token is None:
+                    page = logs.get_log_events(
+                        logGroupName=group, logStreamName=stream, limit=count, startFromHead=False
+                    )
+                else:
+                    page = logs.get_log_events(
+                        logGroupName=group, logStreamName=stream, limit=count, startFromHead=False, nextToken=token
+                    )
+        except Absent:
+            return None
+        lines = [event.get("message", "")[:LINE_LIMIT] for event in page["events"]]
+        newest_first.extend(reversed(lines))
+        if page["nextBackwardToken"] == token or enough(lines):
+            break
+        empty = 0 if lines else empty + 1
+        token = page["nextBackwardToken"]
+    return tuple(reversed(newest_first[:count]))

@@ -1,0 +1,120 @@
+"""Where builds run: the adapter between the Build pass and what executes tasks. Today that is ECS; another is another class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from buildcache.aws import task_logs, tasks
+from buildcache.aws.clients import Session
+from buildcache.aws.tasks import Refused
+from buildcache.core import report
+from buildcache.core.build import StartTask
+from buildcache.core.log_text import tail
+from buildcache.core.report import Report
+from buildcache.core.task_state import Described, Task, TaskRef
+from buildcache.core.tasks import REPORT
+
+from .poller import Place, Poller, Sighting
+
+_REPORT_LINES = 20
+_TAIL_LINES = 100
+"""Lines that are read: of the container `report`, whose last is the report, and for a failure's log tail."""
+
+
+class Executor(Protocol):
+    """Starts, follows and stops the tasks of Builds. `uid` is the Build's. Raises Unavailable, Denied or Rejected."""
+
+    def start(self, task: StartTask, uid: str, now: datetime) -> Task | Refused:
+        """Start a task, or get the one that the same request has started before."""
+        ...
+
+    def find(self, cluster: Place, uid: str, family: str | None) -> Task | None:
+        """Look for a task of this Build that no status tells of; among stopped ones too when a family is given."""
+        ...
+
+    def observe(self, ref: TaskRef, uid: str, now: datetime) -> Sighting:
+        """Tell the newest that is known of a task. Costs no call."""
+        ...
+
+    def stop(self, ref: TaskRef, uid: str, reason: str, now: datetime) -> None:
+        """Have a task stopped; it will be observed stopped later. A task that is not there is stopped."""
+        ...
+
+    def report(self, ref: TaskRef, group: str) -> Report | None:
+        """Read what the build told of itself, None when it is not (yet) there."""
+        ...
+
+    def log_tail(self, ref: TaskRef, group: str, container: str) -> str:
+        """Read the end of a container's log, empty when there is none (yet)."""
+        ...
+
+    def forget(self, ref: TaskRef, uid: str) -> None:
+        """Follow a task no longer."""
+        ...
+
+
+class EcsExecutor:
+    """Tasks on ECS. The poller must describe with `describe` of the same session."""
+
+    def __init__(self, session: Session, poller: Poller) -> None:
+        self._session = session
+        self._poller = poller
+
+    def start(self, task: StartTask, uid: str, now: datetime) -> Task | Refused:
+        """RunTask."""
+        answer = tasks.run_task(self._session.region(task.region).ecs, task.request)
+        if isinstance(answer, Task) and (ref := TaskRef.parse(answer.arn)) is not None:
+            self._poller.told(answer, place(ref), uid, now)
+        return answer
+
+    def find(self, cluster: Place, uid: str, family: str | None) -> Task | None:
+        """ListTasks and DescribeTasks."""
+        return tasks.find_task(self._session.region(cluster.region).ecs, cluster.cluster, uid, family)
+
+    def observe(self, ref: TaskRef, uid: str, now: datetime) -> Sighting:
+        """Read the poller."""
+        return self._poller.latest(ref.arn, place(ref), uid, now)
+
+    def stop(self, ref: TaskRef, uid: str, reason: str, now: datetime) -> None:
+        """StopTask. The answer goes to the poller, so that the next pass knows that it was asked for."""
+        task = tasks.stop_task(self._session.region(ref.region).ecs, ref.cluster, ref.arn, reason)
+        if task is not None:
+            self._poller.told(task, place(ref), uid, now)
+
+    def report(self, ref: TaskRef, group: str) -> Report | None:
+        """GetLogEvents, once when the line is there."""
+        logs = self._session.region(ref.region).logs
+        lines = task_logs.last_lines(
+            logs, group, ref.stream(REPORT), _REPORT_LINES, enough=lambda page: report.parse(page) is not None
+        )
+        return report.parse(lines or ())
+
+    def log_tail(self, ref: TaskRef, group: str, container: str) -> str:
+        """GetLogEvents."""
+        logs = self._session.region(ref.region).logs
+        return tail(task_logs.last_lines(logs, group, ref.stream(container), _TAIL_LINES) or ())
+
+    def forget(self, ref: TaskRef, uid: str) -> None:
+        """Tell the poller."""
+        self._poller.forget(ref.arn, uid)
+
+
+def ecs_poller(session: Session) -> Poller:
+    """A poller that asks ECS."""
+
+    def describe(region: str, cluster: str, arns: Sequence[str]) -> Described:
+        return tasks.describe_tasks(session.region(region).ecs, cluster, arns)
+
+    return Poller(describe)
+
+
+def place(ref: TaskRef) -> Place:
+    """Where a task can be asked for."""
+    return Place(ref.region, ref.cluster)
+
+
+def cluster_of(region: str, cluster_arn: str) -> Place:
+    """Where the tasks of a BuildCache are."""
+    return Place(region, cluster_arn.rpartition("/")[2])
