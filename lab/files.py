@@ -1,4 +1,4 @@
-"""Files of the lab: where each lies in the state folder, and how one is written so that no reader sees half of it."""
+"""What every part of the lab knows: its runtimes, its state folder, and how a file is written that no reader sees half of."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+RuntimeName = Literal["docker", "simulated"]
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -53,3 +56,18 @@ class Folder:
     def logs(self) -> Path:
         """One log for each child process."""
         return self.path / "logs"
+
+    @property
+    def kubernetes(self) -> Path:
+        """Data, certificates and kubeconfig of the control plane, and its audit log."""
+        return self.path / "kubernetes"
+
+    @property
+    def registry(self) -> Path:
+        """Configuration and storage of the registry."""
+        return self.path / "registry"
+
+    @property
+    def operator_kubeconfig(self) -> Path:
+        """Of the operator's service account, through the proxy."""
+        return self.path / "operator.kubeconfig"

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lab.errors import LabError
@@ -24,11 +24,19 @@ STOP_DEADLINE = 15.0  # it should need less than 10 s (faults 19); the rest is t
 
 
 class Operator:
-    """One operator at a time; every method is safe from any thread."""
+    """One operator at a time; every method is safe from any thread. `on_change` hears of every new or ended process."""
 
-    def __init__(self, processes: Processes, environment: Mapping[str, str], command: Sequence[str] = COMMAND) -> None:
+    def __init__(
+        self,
+        processes: Processes,
+        environment: Mapping[str, str],
+        *,
+        command: Sequence[str] = COMMAND,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
         self._processes = processes
         self._command = command
+        self._on_change = on_change
         self._probe, self._metrics = free_port(), free_port()
         self._environment = {
             **environment,
@@ -60,6 +68,7 @@ class Operator:
             if (pid := self.pid) is not None:
                 return pid
             self._child = self._processes.start("operator", self._command, env=self._environment)
+            self._on_change()
             return self._child.pid
 
     def stop(self) -> tuple[int | None, int | None]:
@@ -69,6 +78,7 @@ class Operator:
             if self._child is None or pid is None:
                 return None, None
             self._child.stop(STOP_DEADLINE)
+            self._on_change()
             return pid, self._child.exit_code
 
     def kill(self) -> int | None:
@@ -77,6 +87,7 @@ class Operator:
             pid = self.pid
             if self._child is not None:
                 self._child.kill()
+                self._on_change()
             return pid
 
     def wait_until_ready(self, timeout: float = 60.0) -> None:
@@ -86,7 +97,7 @@ class Operator:
             if self.pid is None:
                 tail = self._child.tail() if self._child else ""
                 raise LabError(f"the operator ended while it started; the end of {self.log}:\n{tail}")
-            if answers(f"http://127.0.0.1:{self._probe}/healthz"):
+            if answers(f"http://127.0.0.1:{self._probe}/readyz"):
                 return
             time.sleep(0.05)
         raise LabError(f"the operator's probe did not answer within {timeout:.0f} s; its log is {self.log}")

@@ -21,7 +21,7 @@ from lab.errors import LabError
 from lab.files import write_atomically
 
 # In the environment of every child (and so of its own children): finds those that died unrecorded or lost their parent.
-MARK = "BUILDCACHE_LAB_CHILD_OF"
+MARK = "LAB_CHILD_OF"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,14 @@ def start_time(pid: int) -> int | None:
     # The name in parentheses may hold spaces and parentheses itself; proc(5) counts the state as field 3.
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else int(fields[19])
+
+
+def tail(log: Path, size: int = 2000) -> str:
+    """The end of a log, for an error message."""
+    try:
+        return log.read_bytes()[-size:].decode(errors="replace").strip()
+    except FileNotFoundError:
+        return ""
 
 
 class Child:
@@ -97,12 +105,9 @@ class Child:
             self._popen.wait()
         self._path.unlink(missing_ok=True)
 
-    def tail(self, size: int = 2000) -> str:
+    def tail(self) -> str:
         """The end of its log, for an error message."""
-        try:
-            return self.log.read_bytes()[-size:].decode(errors="replace").strip()
-        except FileNotFoundError:
-            return ""
+        return tail(self.log)
 
 
 class Processes:
@@ -114,6 +119,12 @@ class Processes:
         self._logs = logs
         self._lock = threading.Lock()
         self._order = 0
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Start nothing more: a part that still starts while the lab goes down must not leave a child behind."""
+        with self._lock:
+            self._is_closed = True
 
     def log(self, name: str) -> Path:
         """Where the output of the child of this name goes."""
@@ -131,10 +142,10 @@ class Processes:
         self._records.mkdir(parents=True, exist_ok=True)
         self._logs.mkdir(parents=True, exist_ok=True)
         log = self.log(name)
-        with self._lock:
+        with self._lock, log.open("ab") as output:
+            if self._is_closed:
+                raise LabError(f"{name} is not started: the lab is going down")
             self._order += 1
-            order = self._order
-        with log.open("ab") as output:
             try:
                 popen = subprocess.Popen(
                     command,
@@ -147,10 +158,10 @@ class Processes:
                 )
             except OSError as error:
                 raise LabError(f"cannot start {name} ({os.fspath(command[0])}): {error}") from error
-        started = start_time(popen.pid)
-        record = Record(name, popen.pid, -1 if started is None else started, boot_id(), order)
-        path = self._records / f"{name}.json"
-        write_atomically(path, json.dumps(asdict(record)))
+            started = start_time(popen.pid)
+            record = Record(name, popen.pid, -1 if started is None else started, boot_id(), self._order)
+            path = self._records / f"{name}.json"
+            write_atomically(path, json.dumps(asdict(record)))
         return Child(popen, record, log, path)
 
 

@@ -1,0 +1,68 @@
+"""`python -m lab`: up, down, status, demo for people and make; serve is what `up` starts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from lab import service
+from lab.errors import LabError
+from lab.files import Folder
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(prog="python -m lab", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (
+        ("up", "start the lab and leave it running"),
+        ("serve", "run the lab in the foreground, until Ctrl-C"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument(
+            "--runtime",
+            choices=("docker", "simulated"),
+            default="docker",
+            help="run ECS tasks as real containers, or only play them by plan (default: docker)",
+        )
+    commands.add_parser("down", help="stop the lab and remove everything it made")
+    commands.add_parser("status", help="say whether the lab is up, and where its parts are (exit code 3: it is not)")
+    commands.add_parser("demo", help="the whole walk: a cache, a cold build, a warm one, one after a change, clean-up")
+    options = parser.parse_args(arguments)
+    folder = Folder.from_environment()
+    try:
+        match options.command:
+            case "up":
+                service.up(folder, options.runtime, _say)
+            case "down":
+                service.down(folder, _say)
+            case "status":
+                is_up, text = service.status(folder)
+                _say(text)
+                return 0 if is_up else 3
+            case "serve":
+                code = service.serve(folder, options.runtime, service.progress_to(folder))
+                sys.stdout.flush()
+                sys.stderr.flush()
+                # Not `return`: after a failed start a thread may still be building a tool, and Python would wait for it.
+                os._exit(code)
+            case _:
+                from lab.demo import main as demo
+
+                return demo()
+    except LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
