@@ -71,7 +71,7 @@ class DesiredCache:
 
 
 def desired(spec: BuildCacheSpec, identity: names.Identity, *, runner_image: str) -> DesiredCache:
-    """Every wanted part with its name, tags and content. Raises Rejected when a task definition cannot be made of the spec."""
+    """Every wanted part with its name, tags and content."""
     stores = spec.enabled
     given = spec.file_system.id if stores and spec.file_system is not None else None
     repository_name = spec.registry.repository_name or names.repository_name(identity)

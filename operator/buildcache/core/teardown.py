@@ -20,7 +20,8 @@ def plan_teardown(want: DesiredCache, have: ObservedCache, *, running: int) -> P
     if running:
         message = f"{running} running build(s) use the cache: it is removed when they have ended"
         return Plan(waiting=(message,), blocked=Blocked(Reason.BUILDS_RUNNING, message))
-    result = Plan(tuple(act.DeregisterTaskDefinition(each.arn) for each in have.revisions if each.owned))
+    revisions = sorted((each for each in have.revisions if each.owned), key=lambda each: (each.family, each.revision))
+    result = Plan(tuple(act.DeregisterTaskDefinition(each.arn) for each in revisions))
     file_system = have.file_system if have.file_system is not None and have.file_system.owned else None
     if file_system is not None:
         result += remove_file_system(want, have, file_system)

@@ -1,0 +1,270 @@
+"""One pass over a BuildCache: look at AWS, compare, do what can be done now, say what came of it.
+
+Called by the worker with the newest object; what it answers is carried out by the writer. Nothing here waits: what takes AWS time is
+looked at again by a later pass. The only memory is when the next look is due, so that a pass that comes because a Build changed asks
+AWS nothing; losing it costs one look.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import ValidationError
+
+from buildcache.api.cache import BuildCache, BuildCacheStatus, Efficiency
+from buildcache.api.meta import FINALIZER, RECONCILE_ANNOTATION, Metadata, seconds
+from buildcache.api.problems import problems, summary
+from buildcache.aws import parts
+from buildcache.aws.clients import Clients, Session
+from buildcache.core.action import Action, DeleteSecurityGroup, difference
+from buildcache.core.cache import plan
+from buildcache.core.cache_facts import TASK_DEFINITION
+from buildcache.core.cache_status import Pass, cache_status, deleting_status, invalid_status
+from buildcache.core.desired import DesiredCache, desired
+from buildcache.core.errors import Denied, Trouble, Unavailable
+from buildcache.core.interval import jittered
+from buildcache.core.names import Identity
+from buildcache.core.observed import ObservedCache
+from buildcache.core.plan import Blocked, Plan, Use
+from buildcache.core.status import ConditionType, Reason, find_condition
+from buildcache.core.teardown import plan_teardown
+from buildcache.core.usage import Usage, efficiency, usage
+
+from .outcome import Outcome
+from .view import View
+
+AFTER_ACTION = 1.0
+"""Seconds until the next look after something was done: AWS shows it then, and the next actions build on it."""
+WAITING = 3.0
+"""Seconds between looks at something that AWS is making or removing."""
+DENIED = 300.0
+"""Seconds until a permission is tried again that was missing."""
+NUMBERS_PERIOD = timedelta(seconds=5)
+"""The least time between two writes of a status in which only the numbers about Builds moved."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The last look at AWS for one object, and when the next one is due."""
+
+    generation: int
+    requested: str | None
+    at: datetime
+    due: datetime
+    numbers_at: datetime
+
+
+class CacheReconciler:
+    """Passes over BuildCaches. The worker never runs two at once for one object."""
+
+    def __init__(self, session: Session, view: View, *, cluster_id: str, runner_image: str) -> None:
+        self._session = session
+        self._view = view
+        self._cluster_id = cluster_id
+        self._runner_image = runner_image
+        self._looks: dict[str, _Look] = {}
+
+    def reconcile(self, body: Mapping[str, Any], now: datetime) -> Outcome:
+        """Bring AWS nearer to what the object asks for."""
+        metadata = Metadata.model_validate(body["metadata"])
+        deleting = metadata.deletion_timestamp is not None
+        if deleting and FINALIZER not in metadata.finalizers:
+            self._looks.pop(metadata.uid, None)
+            return Outcome()
+        status = _status(body)
+        try:
+            cache = BuildCache.parse({**body, "status": None}).model_copy(update={"status": status})
+        except ValidationError as error:
+            return self._invalid(metadata, status, summary(problems(error)), now)
+        if deleting:
+            return self._delete(cache, now)
+        if FINALIZER not in metadata.finalizers:
+            return Outcome(finalizer="add")
+        look = self._looks.get(metadata.uid)
+        if look is not None and _is_current(look, cache, now):
+            return self._numbers(cache, look, now)
+        return self._correct(cache, now)
+
+    # --- an object that stays
+
+    def _correct(self, cache: BuildCache, now: datetime) -> Outcome:
+        want = self._desired(cache)
+        builds = self._usage(cache)
+        done, again_after = self._work(cache, want, builds, now)
+        status = cache_status(cache, want, done, builds.queue(), self._efficiency(cache), now)
+        failed = isinstance(done.trouble, Unavailable)
+        self._looks[cache.metadata.uid] = _Look(
+            generation=cache.metadata.generation,
+            requested=cache.metadata.annotations.get(RECONCILE_ANNOTATION),
+            at=now,
+            # After a failure the queue's backoff decides; whatever comes then is a look.
+            due=now if failed else now + timedelta(seconds=again_after),
+            numbers_at=now,
+        )
+        return Outcome(
+            status=_changed(cache, status),
+            again_after=None if failed else again_after,
+            failed=failed,
+        )
+
+    def _work(self, cache: BuildCache, want: DesiredCache, builds: Usage, now: datetime) -> tuple[Pass, float]:
+        """Look, compare, act. Returns what came of it and the seconds until the next look."""
+        interval = jittered(seconds(cache.spec.reconcile_interval), cache.metadata.uid, now)
+        clients = self._session.region(want.region)
+        definitions = [row.id for row in cache.status.parts if row.kind == TASK_DEFINITION]
+        try:
+            have = parts.observe(clients, want, [_family(arn) for arn in definitions])
+        except Trouble as trouble:
+            return Pass(trouble=trouble), _pause(trouble, interval)
+        wanted = plan(want, have, Use(running=builds.definitions, published=frozenset(definitions)))
+        if cache.spec.suspend or cache.spec.reconcile_policy == "Report":
+            return Pass(have, wanted), min(WAITING, interval) if wanted.waiting else interval
+        return self._act(cache, clients, have, wanted, interval)
+
+    def _act(
+        self, cache: BuildCache, clients: Clients, have: ObservedCache, wanted: Plan, interval: float
+    ) -> tuple[Pass, float]:
+        applied: list[Action] = []
+        waiting: list[str] = []
+        blocked: Blocked | None = None
+        pauses = [interval, *([WAITING] if wanted.waiting else [])]
+        for action in wanted.actions:
+            try:
+                wait = parts.apply(clients, action)
+            except Trouble as trouble:
+                # What was done stays done; the rest may build on what failed.
+                logger.warning("action failed", extra=_about(cache, action, error=str(trouble)))
+                done = Pass(have, wanted, tuple(applied), tuple(waiting), trouble)
+                return done, _pause(trouble, interval)
+            if wait is None:
+                logger.info("applied action", extra=_about(cache, action))
+                applied.append(action)
+                pauses.append(AFTER_ACTION)
+            else:
+                waiting.append(wait.message)
+                pauses.append(wait.seconds)
+                if isinstance(action, DeleteSecurityGroup):
+                    blocked = Blocked(Reason.SECURITY_GROUP_IN_USE, wait.message)
+        return Pass(have, wanted, tuple(applied), tuple(waiting), blocked=blocked), min(pauses)
+
+    def _numbers(self, cache: BuildCache, look: _Look, now: datetime) -> Outcome:
+        """The pass that comes because a Build changed: AWS is not asked, only what the Builds add up to is written."""
+        remaining = (look.due - now).total_seconds()
+        update = {"queue": self._usage(cache).queue(), "efficiency": self._efficiency(cache)}
+        changed = _changed(cache, cache.status.model_copy(update=update))
+        if changed is None:
+            return Outcome(again_after=remaining)
+        early = (look.numbers_at + NUMBERS_PERIOD - now).total_seconds()
+        if early > 0:
+            return Outcome(again_after=min(early, remaining))
+        self._looks[cache.metadata.uid] = replace(look, numbers_at=now)
+        return Outcome(status=changed, again_after=remaining)
+
+    # --- an object that goes
+
+    def _delete(self, cache: BuildCache, now: datetime) -> Outcome:
+        want = self._desired(cache)
+        builds = self._usage(cache)
+        if want.retain:
+            return self._release(cache)
+        if cache.spec.suspend:
+            return self._deleting(cache, want, Pass(), builds, now, again_after=None)
+        if builds.running:
+            blocked = plan_teardown(want, ObservedCache(), running=builds.running)
+            return self._deleting(cache, want, Pass(plan=blocked), builds, now, again_after=WAITING)
+        interval = jittered(seconds(cache.spec.reconcile_interval), cache.metadata.uid, now)
+        clients = self._session.region(want.region)
+        try:
+            have = parts.observe_for_teardown(clients, want)
+        except Trouble as trouble:
+            return self._deleting(cache, want, Pass(trouble=trouble), builds, now, _pause(trouble, interval))
+        removal = plan_teardown(want, have, running=0)
+        if removal == Plan():
+            return self._release(cache)
+        done, again_after = self._act(cache, clients, have, removal, min(interval, DENIED))
+        return self._deleting(cache, want, done, builds, now, again_after)
+
+    def _deleting(
+        self,
+        cache: BuildCache,
+        want: DesiredCache,
+        done: Pass,
+        builds: Usage,
+        now: datetime,
+        again_after: float | None,
+    ) -> Outcome:
+        status = deleting_status(cache, want, done, builds.queue(), self._efficiency(cache), now)
+        failed = isinstance(done.trouble, Unavailable)
+        return Outcome(status=_changed(cache, status), again_after=None if failed else again_after, failed=failed)
+
+    def _release(self, cache: BuildCache) -> Outcome:
+        self._looks.pop(cache.metadata.uid, None)
+        return Outcome(finalizer="release")
+
+    def _invalid(self, metadata: Metadata, status: BuildCacheStatus, message: str, now: datetime) -> Outcome:
+        """A spec that the models refuse. The finalizer comes after validation, so one without parts has nothing in AWS."""
+        self._looks.pop(metadata.uid, None)
+        if metadata.deletion_timestamp is not None and not status.parts:
+            return Outcome(finalizer="release")
+        after = invalid_status(status, metadata.generation, message, now)
+        return Outcome(status=None if after == status else after.to_json())
+
+    # --- what a pass reads
+
+    def _desired(self, cache: BuildCache) -> DesiredCache:
+        metadata = cache.metadata
+        identity = Identity(self._cluster_id, metadata.namespace, metadata.name, metadata.uid)
+        return desired(cache.spec, identity, runner_image=self._runner_image)
+
+    def _usage(self, cache: BuildCache) -> Usage:
+        return usage(self._view.builds_of(cache.metadata.namespace, cache.metadata.name))
+
+    def _efficiency(self, cache: BuildCache) -> Efficiency:
+        return efficiency(self._view.finished_of(cache.metadata.namespace, cache.metadata.name))
+
+
+def _status(body: Mapping[str, Any]) -> BuildCacheStatus:
+    """The status as it was last written; one that somebody has broken counts as none, since nothing depends on it."""
+    try:
+        return BuildCacheStatus.model_validate(body.get("status") or {})
+    except ValidationError:
+        return BuildCacheStatus()
+
+
+def _changed(cache: BuildCache, status: BuildCacheStatus) -> Mapping[str, Any] | None:
+    return None if status == cache.status else status.to_json()
+
+
+def _is_current(look: _Look, cache: BuildCache, now: datetime) -> bool:
+    """Whether the last look still stands: nothing was asked since, it is not due, and its status was written and is there."""
+    return (
+        look.generation == cache.metadata.generation == cache.status.observed_generation
+        and look.requested == cache.metadata.annotations.get(RECONCILE_ANNOTATION)
+        and look.requested == cache.status.last_handled_reconcile_at
+        # A clock that was set back makes a look due rather than far away.
+        and look.at <= now < look.due
+        and find_condition(cache.status.conditions, ConditionType.READY) is not None
+    )
+
+
+def _pause(trouble: Trouble, interval: float) -> float:
+    return min(DENIED, interval) if isinstance(trouble, Denied) else interval
+
+
+def _family(arn: str) -> str:
+    return arn.rpartition("/")[2].rpartition(":")[0]
+
+
+def _about(cache: BuildCache, action: Action, **more: str) -> Mapping[str, Any]:
+    subject = difference(action)
+    return {
+        "namespace": cache.metadata.namespace,
+        "buildcache": cache.metadata.name,
+        "action": type(action).__name__,
+        "part": subject.part,
+        **more,
+    }
