@@ -1,5 +1,6 @@
 """The kind BuildCache: a build cache as an object. The rules here are those of the CRD, which is generated from this module."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -276,8 +277,36 @@ class BuildKitOptions(Api):
     ] = None
 
 
+def _since(path: str, major: int, minor: int, patch: int) -> str:
+    """CEL: the version at that path is this one or newer."""
+    parts = f"{path}.split('.').map(part, int(part))"
+    return f"[{parts}].all(v, v[0] * 1000000 + v[1] * 1000 + v[2] >= {major * 1000000 + minor * 1000 + patch})"
+
+
+SAFE_COPY_KEYS = (1, 28, 1)
+"""First Kaniko that can tell COPY layers of different build arguments apart (engines: FF_KANIKO_RESOLVE_CACHE_KEY)."""
+
+CACHES_ON_A_VOLUME = (1, 26, 5)
+"""First Kaniko that moves cache directories across file systems; older ones fail or ignore `RUN --mount=type=cache`."""
+
+_TTL = "([0-9]{1,4}d)?([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{1,9}s)?"
+
+
 class KanikoOptions(Api):
     """Options of the engine Kaniko."""
+
+    model_config = rules(
+        rule(
+            f"!self.copyLayers || {_since('self.version', *SAFE_COPY_KEYS)}",
+            "copyLayers needs version 1.28.1 or newer: older ones can serve a stale COPY layer",
+            fieldPath=".copyLayers",
+        ),
+        rule(
+            f"!has(self.ttl) || self.ttl.matches('^{_TTL}$')",
+            "ttl must be days, hours, minutes and seconds in this order, of at most 4, 5, 6 and 9 digits",
+            fieldPath=".ttl",
+        ),
+    )
 
     version: Annotated[
         str,
@@ -292,6 +321,21 @@ class KanikoOptions(Api):
     compressed_caching: Annotated[
         bool, Field(description="Compress layers in memory; false saves memory on large ones.")
     ] = True
+
+    @property
+    def release(self) -> tuple[int, ...]:
+        """The version as numbers, to be compared."""
+        return tuple(int(part) for part in self.version.split("."))
+
+    @model_validator(mode="after")
+    def _supported(self) -> Self:
+        if self.copy_layers and self.release < SAFE_COPY_KEYS:
+            raise refuse("copyLayers", "needs version 1.28.1 or newer: older ones can serve a stale COPY layer")
+        if self.ttl is not None and not re.fullmatch(_TTL, self.ttl):
+            raise refuse(
+                "ttl", "must be days, hours, minutes and seconds in this order, of at most 4, 5, 6 and 9 digits"
+            )
+        return self
 
 
 _FARGATE_CEL = " || ".join(
@@ -419,6 +463,12 @@ class BuildCacheSpec(Api):
             "reconcileInterval must be 1m..24h",
             fieldPath=".reconcileInterval",
         ),
+        rule(
+            "!has(self.fileSystem) || self.executors.all(executor, !has(executor.kaniko) || "
+            f"{_since('executor.kaniko.version', *CACHES_ON_A_VOLUME)})",
+            "a fileSystem needs kaniko.version 1.26.5 or newer: older ones cannot keep cache directories on it",
+            fieldPath=".executors",
+        ),
     )
 
     enabled: Annotated[
@@ -491,6 +541,12 @@ class BuildCacheSpec(Api):
         for index, name in enumerate(names):
             if name in names[:index]:
                 raise refuse(f"executors[{index}].name", "must be unique among the executors")
+        for index, executor in enumerate(self.executors):
+            if self.file_system and executor.kaniko and executor.kaniko.release < CACHES_ON_A_VOLUME:
+                raise refuse(
+                    f"executors[{index}].kaniko.version",
+                    "must be 1.26.5 or newer with a fileSystem: older ones cannot keep cache directories on it",
+                )
         for key in self.tags:
             if key.startswith((TAG_PREFIX, "aws:")) or not 1 <= len(key) <= 128:
                 raise refuse("tags", f"keys must have 1..128 characters and not begin with {TAG_PREFIX} or aws:")

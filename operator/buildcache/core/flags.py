@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from buildcache.api.build import BuildSpec
-from buildcache.api.cache import BuildKitOptions, Executor, Export, KanikoOptions
+from buildcache.api.cache import SAFE_COPY_KEYS, BuildKitOptions, Executor, Export, KanikoOptions
 from buildcache.api.meta import seconds
 from buildcache.api.problems import Problem
 
@@ -31,9 +31,6 @@ _ECR_HOST = re.compile(
 )
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _TAG_LENGTH = 128
-
-_SAFE_KEYS = (1, 28, 1)
-"""First Kaniko whose cache keys can be made collision-safe; before, a COPY layer of another build argument can be served."""
 
 _KEY_FLAGS = (
     "FF_KANIKO_HASH_DIR_FRAMING",
@@ -183,10 +180,6 @@ def buildkit_options(executor: Executor) -> BuildKitOptions:
     return executor.buildkit or BuildKitOptions()
 
 
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split("."))
-
-
 def _problems(executor: Executor, export: Export, build: BuildSpec) -> Iterator[Problem]:
     """Rules between a Build and the executor that it gets. Rules inside one object are in the models."""
     several = len(build.platforms) > 1
@@ -298,8 +291,8 @@ def _environment(executor: Executor, stores: Stores, *, used: bool) -> dict[str,
     if stores.registry:
         environment |= {"BUILD_CACHE": "true", "BUILD_CACHE_REPO": stores.repository_uri}
     if executor.engine == "Kaniko" and used:
-        version = _version(kaniko_options(executor).version)
-        if version >= _SAFE_KEYS:
+        version = kaniko_options(executor).release
+        if version >= SAFE_COPY_KEYS:
             environment |= dict.fromkeys(_KEY_FLAGS, "true")
         elif version[:2] == (1, 27):
             environment["FF_KANIKO_OCI_STAGES"] = "0"  # on by default in 1.27 only; unknown to 1.28
@@ -312,7 +305,7 @@ def _warnings(executor: Executor, export: Export, build: BuildSpec, *, writes: b
     elif build.cache.import_from and build.cache.mode in ("Refresh", "None"):
         yield Notice("spec.cache.importFrom", f"is not read: with mode {build.cache.mode} nothing is imported")
     if executor.engine == "Kaniko":
-        if _version(kaniko_options(executor).version) < _SAFE_KEYS:
+        if kaniko_options(executor).release < SAFE_COPY_KEYS:
             yield Notice(
                 f"spec.executors[{executor.name}].kaniko.version",
                 "is older than 1.28.1: its cache keys can collide, and a layer of another build argument can be used",
