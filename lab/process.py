@@ -173,27 +173,23 @@ def read_record(path: Path) -> Record | None:
         return None
 
 
-def sweep(owner: Path, records: Path, *, deadline: float = 5.0, first: Sequence[str] = ()) -> list[str]:
+def sweep(owner: Path, records: Path, *, deadline: float = 5.0) -> list[str]:
     """End every process that a killed lab left; the names of those that were still alive.
 
-    The records say which in what order (`first`, then the newest first); the mark in the environment finds the rest.
+    The records say which and in what order (the newest first); the mark in the environment finds the rest.
     """
+    recorded = [(path, read_record(path)) for path in records.glob("*.json")]
     # `serve` is such a process itself, recorded by the `up` that started it.
-    found = [
-        record
-        for path in records.glob("*.json")
-        if (record := read_record(path)) and record.is_alive() and record.pid != os.getpid()
-    ]
-    found.sort(key=lambda record: (record.name not in first, -record.order))
+    left = [(path, record) for path, record in recorded if record is None or record.pid != os.getpid()]
     ended = []
-    for record in found:
-        end(record, deadline)
-        ended.append(record.name)
+    for path, record in sorted(left, key=lambda entry: -entry[1].order if entry[1] else 0):
+        if record is not None and record.is_alive():
+            end(record, deadline)
+            ended.append(record.name)
+        path.unlink(missing_ok=True)  # only now: a sweep that is interrupted is done again
     for record in _marked(owner):
         end(record, deadline)
         ended.append(record.name)
-    for path in records.glob("*.json"):
-        path.unlink(missing_ok=True)
     return ended
 
 
