@@ -1,4 +1,4 @@
-"""Error answers as AWS forms them on each wire protocol, with the codes each service really uses. Used by `faults.py` and the ECS task API."""
+"""Error answers as AWS forms them on each wire protocol, with the codes each service really uses."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def throttled(operation: Operation) -> Answer:
 def failed(operation: Operation, code: str | None = None, status: int | None = None) -> Answer:
     """An error of the service's own, or the one named."""
     usual_code, usual_status = FAILED.get(operation.service, ("ServerException", 500))
-    return error(operation, code or usual_code, "The service met an error (asked for by a lab rule).", status or usual_status)
+    return error(
+        operation, code or usual_code, "The service met an error (asked for by a lab rule).", status or usual_status
+    )
 
 
 def denied(operation: Operation, account: str) -> Answer:

@@ -7,16 +7,16 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from lab.aws import gaps, world
+from lab.aws import filling, world
 from lab.aws.calls import CallLog
 from lab.aws.faults import Faults
 from lab.aws.rules import Rules
 from lab.aws.server import Server
+from lab.aws.task_api import TaskApi
 from lab.aws.timing import Timing
 from lab.aws.world import World
 from lab.ecs.account import Account
 from lab.ecs.agent import Agent, Pace
-from lab.ecs.api import TaskApi
 from lab.ecs.runtime import Runtime
 from lab.ecs.simulated import Plan, Simulated
 
@@ -58,13 +58,11 @@ class Aws:
         """Begin to serve; return the endpoint URL."""
         # The several hundred machine images of moto cost half a second and nobody here starts a machine.
         os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
-        gaps.fill(gaps.Setting(registry=self.registry, timing=self._timing, task_counts=self._agent.counts))
+        filling.fill(filling.Setting(registry=self.registry, timing=self._timing, task_counts=self._agent.counts))
         self.world = world.create(self.region, self.account)
-        application = TaskApi(self._agent, gaps.application(self.account))
+        application = TaskApi(self._agent, filling.application(self.account))
         self._server = Server(
-            Faults(
-                application, calls=self._calls, rules=self._rules, account=self.account, on_crash=self._on_crash
-            )
+            Faults(application, calls=self._calls, rules=self._rules, account=self.account, on_crash=self._on_crash)
         )
         self._server.start()
         return self._server.url

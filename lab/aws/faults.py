@@ -96,13 +96,16 @@ class Faults:
         """Run the call to its end and keep the answer, so that its effect does not depend on the client still being there."""
         started: list[tuple[str, list[tuple[str, str]]]] = []
 
-        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
+        def start_response(
+            status: str, headers: list[tuple[str, str]], exc_info: Any = None
+        ) -> Callable[[bytes], object]:
             started.append((status, headers))
             return lambda data: None
 
         try:
-            result = self._application(environ, start_response)
-            with contextlib.closing(result) if hasattr(result, "close") else contextlib.nullcontext():
+            with contextlib.ExitStack() as closing:
+                result = self._application(environ, start_response)
+                closing.callback(getattr(result, "close", lambda: None))
                 chunks = [bytes(chunk) for chunk in result]
         except Exception:
             # The server turns it into a 500 with an HTML body, and shows the traceback in the lab's log.

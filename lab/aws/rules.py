@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 Kind = Literal["throttle", "error", "reset", "lost", "delay", "denied", "failures"]
 When = Literal["before", "after"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 FOR_EVER = -1
 CAPACITY = "Capacity is unavailable at this time. Please try again later or in a different availability zone"
 
@@ -36,8 +37,6 @@ class Rule:
         operation, kind, times = data.get("operation"), data.get("kind"), data.get("times", 1)
         if not operation or not isinstance(operation, str):
             raise ValueError(f"a fault rule needs an operation, for example RunTask: {dict(data)}")
-        if kind not in get_args(Kind):
-            raise ValueError(f"fault kind {kind!r} is none of {', '.join(get_args(Kind))}")
         if kind == "failures" and operation != "RunTask":
             raise ValueError("fault kind failures exists for RunTask only: no other operation answers with failures[]")
         if not isinstance(times, int) or times == 0 or times < FOR_EVER:
@@ -47,13 +46,20 @@ class Rule:
             raise ValueError(f"seconds is a number of seconds, not {seconds!r}")
         return cls(
             operation=operation,
-            kind=kind,
+            kind=_kind(kind),
             times=times,
             seconds=float(seconds),
             reason=data.get("reason") or CAPACITY,
             code=data.get("code"),
             status=data.get("status"),
         )
+
+
+def _kind(given: object) -> Kind:
+    for kind in KINDS:
+        if given == kind:
+            return kind
+    raise ValueError(f"fault kind {given!r} is none of {', '.join(KINDS)}")
 
 
 class Rules:

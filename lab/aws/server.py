@@ -31,7 +31,9 @@ class Server:
     """Serves one WSGI application from a thread of its own."""
 
     def __init__(self, application: WSGIApplication, port: int = 0) -> None:
-        self._server: BaseWSGIServer = make_server("127.0.0.1", port, application, threaded=True, request_handler=Handler)
+        self._server: BaseWSGIServer = make_server(
+            "127.0.0.1", port, application, threaded=True, request_handler=Handler
+        )
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="aws", daemon=True)
 
     @property

@@ -1,4 +1,7 @@
-"""What exists in the lab's AWS before anyone calls it: a network, a cluster, a bucket for sources. Made without API calls, so that the call log starts empty."""
+"""What exists in the lab's AWS before anyone calls it: a network, a cluster, a bucket for sources.
+
+Made without API calls, so that the call log starts empty.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ECS task side needs of the rest of the account: clusters, task definitions, networks, log groups. Reads and writes moto's backends."""
+"""What tasks need of the rest of the account: clusters, task definitions, networks, log groups. Reads and writes moto's backends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task as DescribeTasks shows it. Called by `api.py`; a text once made is kept until the task changes."""
+"""A task as DescribeTasks shows it. called by `lab.aws.task_api`; a text once made is kept until the task changes."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ def _attachments(task: Task) -> list[dict[str, Any]]:
         status = "PRECREATED"
     else:
         status = "DELETED" if task.last_status in ("DEPROVISIONING", "STOPPED") else "ATTACHED"
-        details += [{"name": name, "value": value} for name, value in interface.items() if name not in ("subnetId", "id")]
+        details += [
+            {"name": name, "value": value} for name, value in interface.items() if name not in ("subnetId", "id")
+        ]
     return [{"id": interface["id"], "type": "ElasticNetworkInterface", "status": status, "details": details}]
 
 
@@ -107,7 +109,9 @@ def _container(task: Task, name: str, progress: Progress, reason: str | None) ->
         "lastStatus": "STOPPED" if task.last_status == "STOPPED" else CONTAINER_STATUS[progress.phase],
         "networkBindings": [],
         "networkInterfaces": [],
-        "healthStatus": ("HEALTHY" if progress.healthy else "UNHEALTHY") if definition.get("healthCheck") else "UNKNOWN",
+        "healthStatus": ("HEALTHY" if progress.healthy else "UNHEALTHY")
+        if definition.get("healthCheck")
+        else "UNKNOWN",
         "cpu": str(definition.get("cpu", 0)),
     }
     interface = task.launch.interface
@@ -127,5 +131,7 @@ def _container(task: Task, name: str, progress: Progress, reason: str | None) ->
 
 
 def _storage(task: Task) -> dict[str, Any]:
-    given: dict[str, Any] = task.overrides.get("ephemeralStorage") or task.definition.get("ephemeralStorage") or {"sizeInGiB": 20}
+    given: dict[str, Any] = (
+        task.overrides.get("ephemeralStorage") or task.definition.get("ephemeralStorage") or {"sizeInGiB": 20}
+    )
     return given

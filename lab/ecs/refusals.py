@@ -1,4 +1,4 @@
-"""The errors of the ECS task API: raised by its rules, turned into answers by `api.py`."""
+"""The errors of the ECS task API: raised by its rules, turned into answers by `lab.aws.task_api`."""
 
 from __future__ import annotations
 

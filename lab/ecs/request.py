@@ -1,4 +1,4 @@
-"""The rules by which ECS refuses a RunTask request before anything exists. Pure; called by `api.py`."""
+"""The rules by which ECS refuses a RunTask request before anything exists. Pure; called by `lab.aws.task_api`."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def check_fit(request: Mapping[str, Any], definition: Mapping[str, Any]) -> None
     names = {container["name"] for container in definition["containerDefinitions"]}
     for override in (request.get("overrides") or {}).get("containerOverrides") or ():
         if override.get("name") not in names:
-            raise invalid(f"Override for container named {override.get('name')} is not a container in the TaskDefinition.")
+            raise invalid(
+                f"Override for container named {override.get('name')} is not a container in the TaskDefinition."
+            )
     fargate = launch_type(request) == "FARGATE"
     if fargate and "FARGATE" not in definition["compatibilities"]:
         raise invalid("Task definition does not support launch_type FARGATE.")

@@ -67,7 +67,11 @@ class TaskStore:
         with self._lock:
             self._forget()
             entry = self._entries.get(task.rpartition("/")[2])
-            if entry is None or entry.task.launch.cluster_arn != cluster_arn or task not in (entry.task.id, entry.task.arn):
+            if (
+                entry is None
+                or entry.task.launch.cluster_arn != cluster_arn
+                or task not in (entry.task.id, entry.task.arn)
+            ):
                 return None
             return entry.task
 

@@ -106,7 +106,8 @@ class Task:
 
     def container_definition(self, name: str) -> Mapping[str, Any]:
         """Return the container definition as registered."""
-        return self._definitions[name]
+        definition: Mapping[str, Any] = self._definitions[name]
+        return definition
 
     def environment_for(self, name: str) -> dict[str, str]:
         """Merge the environment of the definition with that of the override, which wins."""
@@ -132,6 +133,11 @@ class Task:
         """Name the containers to stop now: dependents before what they depend on."""
         with self.lock:
             return containers.stop_next(self._specs, self._progress)
+
+    def alive(self) -> tuple[str, ...]:
+        """Name the containers that were handed out by `ready` and have not stopped."""
+        with self.lock:
+            return tuple(name for name, progress in self._progress.items() if progress.alive)
 
     def activated(self) -> None:
         """Move from PENDING to ACTIVATING, and soon to RUNNING. Implied by the first `container_started`."""
@@ -266,12 +272,8 @@ class Task:
 
     def _settle(self) -> None:
         """Go on downwards when the last container has stopped; `_descend` rests in STOPPING until then."""
-        if self.last_status == "STOPPING" and not self._alive:
+        if self.last_status == "STOPPING" and not self.alive():
             self._descend_after(0)
-
-    @property
-    def _alive(self) -> bool:
-        return any(progress.alive for progress in self._progress.values())
 
     def _descend_after(self, seconds: float) -> None:
         if not self._descent_is_due:
@@ -281,7 +283,7 @@ class Task:
     def _descend(self) -> None:
         with self.lock:
             self._descent_is_due = False
-            if self.last_status == "STOPPED" or (self.last_status == "STOPPING" and self._alive):
+            if self.last_status == "STOPPED" or (self.last_status == "STOPPING" and self.alive()):
                 return
             if self.last_status == "STOPPING":
                 self.times["executionStoppedAt"] = time.time()
