@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,36 +17,17 @@ from kubernetes.client import ApiException
 from rich.table import Table
 
 from lab import service
-from lab.demo import sample
+from lab.demo import results, sample
 from lab.demo.cluster import NAMESPACE, Cluster, condition
+from lab.demo.results import BUILDS, Result
 from lab.demo.screen import Screen
 from lab.errors import LabError
 from lab.files import Folder
 from lab.lab import LabInfo
 
 CACHE = "shop"
-BUILDS = {"shop-cold": "cold", "shop-warm": "warm, on a new builder", "shop-changed": "after a source change"}
 READY_TIMEOUT, BUILD_TIMEOUT, GONE_TIMEOUT, REPAIR_TIMEOUT = 180.0, 900.0, 300.0, 60.0
 RECONCILE = "buildcache.dev/reconcile-requested-at"
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A finished Build in numbers."""
-
-    name: str
-    task: str
-    seconds: int
-    build_seconds: int | None
-    cached: int
-    total: int
-    digest: str
-    saved: int | None
-
-    @property
-    def steps(self) -> str:
-        """As everyone writes it."""
-        return f"{self.cached}/{self.total}"
 
 
 def main() -> int:
@@ -86,11 +66,11 @@ def _walk(cluster: Cluster, screen: Screen) -> str:
     _clean(cluster, screen)
     before = cluster.parts()
     _make_cache(cluster, screen)
-    results = [_run(cluster, screen, name) for name in BUILDS]
+    ended = [_run(cluster, screen, name) for name in BUILDS]
     _repair(cluster, screen)
     left = _delete(cluster, screen, before)
-    _show(screen, results)
-    return _verdict(results, left)
+    screen.table(results.table(ended))
+    return results.verdict(ended, left)
 
 
 def _make_cache(cluster: Cluster, screen: Screen) -> None:
@@ -136,7 +116,7 @@ def _run(cluster: Cluster, screen: Screen, name: str) -> Result:
         raise LabError(f"the Build {name} failed: {_said(seen, 'Succeeded')}\n{failure.get('logTail') or ''}".rstrip())
     screen.say(f"   {condition(seen, 'Succeeded').get('message', '')}")
     screen.command("kubectl get buildcaches,builds -o wide", cluster.kubectl("get", "buildcaches,builds", "-o", "wide"))
-    return _result(name, seen["status"])
+    return results.result(name, seen["status"])
 
 
 def _build_now(cluster: Cluster, body: Mapping[str, Any]) -> str:
@@ -148,22 +128,6 @@ def _build_now(cluster: Cluster, body: Mapping[str, Any]) -> str:
     stream = logs["stream"]
     line = cluster.last_log_line(logs["group"], [stream, stream.replace("/build/", "/fetch/", 1)])
     return f"{reason}; {line}" if line else reason
-
-
-def _result(name: str, status: Mapping[str, Any]) -> Result:
-    steps = status.get("cache", {}).get("steps")
-    if not steps:
-        raise LabError(f"the Build {name} has no count of its cached steps: its report line is missing")
-    return Result(
-        name=name,
-        task=status["attempts"][-1]["taskARN"].rpartition("/")[2],
-        seconds=status["timing"]["totalSeconds"],
-        build_seconds=status["timing"].get("buildSeconds"),
-        cached=steps["cached"],
-        total=steps["total"],
-        digest=status.get("image", {}).get("digest", ""),
-        saved=status["cache"].get("savedSeconds"),
-    )
 
 
 def _repair(cluster: Cluster, screen: Screen) -> None:
@@ -235,43 +199,6 @@ def _deleting(cluster: Cluster) -> str:
         return "the BuildCache is gone"
     blocked = condition(body, "DeletionBlocked")
     return _said(body, "DeletionBlocked") if blocked.get("status") == "True" else _said(body, "Ready")
-
-
-def _show(screen: Screen, results: list[Result]) -> None:
-    table = Table(title="one service, three builds, three builders", title_justify="left")
-    for column, justify in (
-        ("build", "left"), ("duration", "right"), ("engine", "right"), ("cached steps", "right"), ("saved", "right"),
-        ("digest", "left"), ("ECS task", "left"),
-    ):  # fmt: skip
-        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for result in results:
-        table.add_row(
-            BUILDS[result.name],
-            f"{result.seconds} s",
-            "" if result.build_seconds is None else f"{result.build_seconds} s",
-            result.steps,
-            "" if result.saved is None else f"{result.saved} s",
-            result.digest[:19],
-            result.task[:12],
-        )
-    screen.table(table)
-
-
-def _verdict(results: list[Result], left: Mapping[str, set[str]]) -> str:
-    cold, warm, changed = results
-    if len({result.task for result in results}) != len(results):
-        raise LabError("two of the builds ran in the same ECS task")
-    if cold.cached != 0:
-        raise LabError(f"the cold build was not cold: {cold.steps} steps came from a cache")
-    if warm.cached != warm.total or warm.total == 0:
-        raise LabError(f"the warm build was not warm: only {warm.steps} steps came from the cache")
-    if warm.digest != cold.digest:
-        raise LabError(f"cold and warm build made different images: {cold.digest} and {warm.digest}")
-    if not 0 < changed.cached < changed.total:
-        raise LabError(f"after the change {changed.steps} steps came from the cache; some, but not all, should")
-    if any(left.values()):
-        raise LabError(f"AWS is not empty: {', '.join(sorted(set().union(*left.values())))}")
-    return f"demo: ok cold={cold.seconds}s warm={warm.seconds}s cached={warm.steps}"
 
 
 def _said(body: Mapping[str, Any] | None, kind: str) -> str:
