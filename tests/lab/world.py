@@ -52,10 +52,10 @@ class World:
         self.core.create_namespace({"metadata": {"name": name}})
         yield name
         for plural in ("builds", "buildcaches"):
-            for body in self.list(name, plural):
+            for body in self.list_all(name, plural):
                 self.delete(name, plural, body["metadata"]["name"])
         for plural in ("builds", "buildcaches"):
-            wait_for(f"no {plural} in {name}", lambda plural=plural: not self.list(name, plural))  # type: ignore[misc]
+            wait_for(f"no {plural} in {name}", lambda plural=plural: not self.list_all(name, plural))  # type: ignore[misc]
         self.core.delete_namespace(name)
 
     def create(self, namespace: str, plural: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class World:
         body: dict[str, Any] = self.objects.get_namespaced_custom_object(GROUP, VERSION, namespace, plural, name)
         return body
 
-    def list(self, namespace: str, plural: str) -> list[dict[str, Any]]:
+    def list_all(self, namespace: str, plural: str) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = self.objects.list_namespaced_custom_object(GROUP, VERSION, namespace, plural)[
             "items"
         ]
@@ -86,7 +86,7 @@ class World:
         """Waits until the object has left the API server."""
         wait_for(
             f"{plural} {name} is gone",
-            lambda: all(body["metadata"]["name"] != name for body in self.list(namespace, plural)),
+            lambda: all(body["metadata"]["name"] != name for body in self.list_all(namespace, plural)),
             timeout,
         )
 
