@@ -61,6 +61,9 @@ def recorded(status: BuildStatus, at: Stamp) -> BuildStatus:
 
 def adopted(status: BuildStatus, task: Task, at: Stamp) -> BuildStatus:
     """The task is the current attempt's own, whether it was started now, before a crash, or by a call whose answer was lost."""
+    last = status.attempts[-1] if status.attempts else None
+    if last is not None and last.task_arn == task.arn:
+        return with_(status, at)
     started = timestamp(task.created_at or at.now)
     row = Attempt(number=attempt_number(status), task_arn=task.arn, started_at=started)
     return with_(with_attempt(status, row), at, start_time=status.start_time or started)

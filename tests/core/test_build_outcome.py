@@ -1,0 +1,237 @@
+"""Why a task stopped: the rules of aws.md A9 as a table, and that they are total."""
+
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from buildcache.core.log_text import clean
+from buildcache.core.status import BUILD_REASONS, ConditionType, Reason
+from buildcache.core.task_outcome import explained, outcome
+from buildcache.core.task_state import Task, TaskContainer
+
+OOM = "OutOfMemoryError: Container killed due to memory usage"
+EFS = (
+    "ResourceInitializationError: failed to invoke EFS utils commands to set up EFS volumes: stderr: Failed to resolve "
+    '"fs-0123.efs.eu-west-1.amazonaws.com"'
+)
+AUTH = (
+    "ResourceInitializationError: unable to pull secrets or registry auth: AccessDeniedException: "
+    "is not authorized to perform: ecr:GetAuthorizationToken"
+)
+
+
+def stopped(
+    *containers: tuple[str, int | None, str], code: str = "EssentialContainerExited", reason: str = "", **more: Any
+) -> Task:
+    return Task(
+        arn="arn:aws:ecs:eu-west-1:111122223333:task/builds/1",
+        last_status="STOPPED",
+        desired_status="STOPPED",
+        stop_code=code,
+        stopped_reason=reason,
+        containers=tuple(TaskContainer(name, "STOPPED", exit_code, why) for name, exit_code, why in containers),
+        **more,
+    )
+
+
+class Case(NamedTuple):
+    id: str
+    task: Task
+    reason: Reason | None
+    failure_class: str = ""
+    exit_code: int | None = None
+
+
+def ran(
+    build: int | None, fetch: int = 0, report: int | None = 0, why: str = ""
+) -> tuple[tuple[str, int | None, str], ...]:
+    return ("report", report, ""), ("build", build, why), ("fetch", fetch, "")
+
+
+CASES = [
+    Case("everything ended with 0", stopped(*ran(0)), None),
+    Case("fault 31: 0 although the essential sidecar failed", stopped(*ran(0, report=1)), None),
+    Case(
+        "T54: by name, whatever the order",
+        stopped(("report", 0, ""), ("fetch", 0, ""), ("build", 1, "")),
+        Reason.BUILD_STEP_FAILED,
+        "User",
+        1,
+    ),
+    Case(
+        "T52: interrupted, though the process ended with 0",
+        stopped(*ran(0), code="SpotInterruption"),
+        Reason.INTERRUPTED,
+        "Infrastructure",
+        0,
+    ),
+    Case(
+        "fault 33: interruption told by words only",
+        stopped(*ran(0), code="", reason="Your Spot Task was interrupted."),
+        Reason.INTERRUPTED,
+        "Infrastructure",
+        0,
+    ),
+    Case(
+        "T52: older stop code", stopped(*ran(143), code="TerminationNotice"), Reason.INTERRUPTED, "Infrastructure", 143
+    ),
+    Case(
+        "the host is gone",
+        stopped(*ran(None), code="", reason="Host EC2 (instance i-0abc) terminated."),
+        Reason.INTERRUPTED,
+        "Infrastructure",
+    ),
+    Case("T55: killed for want of memory", stopped(*ran(137, why=OOM)), Reason.OUT_OF_MEMORY, "User", 137),
+    Case("fault 31: 137 without a word", stopped(*ran(137)), Reason.OUT_OF_MEMORY, "User", 137),
+    Case(
+        "a step killed for want of memory, the engine ends with 1",
+        stopped(*ran(1, why=OOM)),
+        Reason.OUT_OF_MEMORY,
+        "User",
+        1,
+    ),
+    Case("fault 31: 143 without a stop is the build's own", stopped(*ran(143)), Reason.BUILD_STEP_FAILED, "User", 143),
+    Case(
+        "T60: somebody stopped it",
+        stopped(*ran(137, report=None), code="UserInitiated", reason="by admin"),
+        Reason.INTERRUPTED,
+        "Infrastructure",
+        137,
+    ),
+    Case("T60: somebody stopped it before it ran", stopped(code="UserInitiated"), Reason.INTERRUPTED, "Infrastructure"),
+    Case(
+        "T56: it ended by itself before the stop",
+        stopped(*ran(2), code="UserInitiated"),
+        Reason.BUILD_STEP_FAILED,
+        "User",
+        2,
+    ),
+    Case("source not found", stopped(*ran(None, fetch=2, report=None)), Reason.SOURCE_NOT_FOUND, "User", 2),
+    Case("source refused", stopped(*ran(None, fetch=3, report=None)), Reason.SOURCE_AUTH_FAILED, "User", 3),
+    Case("no Dockerfile", stopped(*ran(None, fetch=4, report=None)), Reason.DOCKERFILE_NOT_FOUND, "User", 4),
+    Case(
+        "no Dockerfile, with the stop code of a task that did not start",
+        stopped(*ran(None, fetch=4, report=None), code="TaskFailedToStart"),
+        Reason.DOCKERFILE_NOT_FOUND,
+        "User",
+        4,
+    ),
+    Case("unsafe archive", stopped(*ran(None, fetch=5, report=None)), Reason.INVALID_SPEC, "User", 5),
+    Case(
+        "the way to the source is broken",
+        stopped(*ran(None, fetch=1, report=None)),
+        Reason.TASK_FAILED_TO_START,
+        "Infrastructure",
+        1,
+    ),
+    Case(
+        "T53: image cannot be pulled",
+        stopped(
+            code="TaskFailedToStart",
+            reason="CannotPullContainerError: pull image manifest has been retried 1 time(s): not found",
+        ),
+        Reason.IMAGE_PULL_FAILED,
+        "Infrastructure",
+    ),
+    Case(
+        "T53: image of one container cannot be pulled",
+        stopped(("fetch", 0, ""), ("build", None, "CannotPullContainerError: not found"), ("report", None, "")),
+        Reason.IMAGE_PULL_FAILED,
+        "Infrastructure",
+    ),
+    Case(
+        "fault 30: file system cannot be mounted",
+        stopped(code="TaskFailedToStart", reason=EFS),
+        Reason.CACHE_MOUNT_FAILED,
+        "Infrastructure",
+    ),
+    Case(
+        "fault 30: registry refuses the execution role",
+        stopped(code="TaskFailedToStart", reason=AUTH),
+        Reason.ACCESS_DENIED,
+        "Infrastructure",
+    ),
+    Case(
+        "fault 30: no capacity",
+        stopped(code="TaskFailedToStart", reason="Capacity is unavailable at this time."),
+        Reason.CAPACITY_UNAVAILABLE,
+        "Infrastructure",
+    ),
+    Case(
+        "network interface",
+        stopped(code="TaskFailedToStart", reason="Unexpected EC2 error while attempting to Create Network Interface"),
+        Reason.TASK_FAILED_TO_START,
+        "Infrastructure",
+    ),
+    Case("T53: exit code absent", stopped(*ran(None, report=None)), Reason.TASK_FAILED_TO_START, "Infrastructure"),
+    Case("T51: no containers at all", stopped(code=""), Reason.TASK_FAILED_TO_START, "Infrastructure"),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_outcome_rules(case: Case) -> None:
+    failed = outcome(case.task)
+    if case.reason is None:
+        assert failed is None
+        return
+    assert failed is not None
+    assert (failed.reason, failed.failure_class, failed.exit_code) == (case.reason, case.failure_class, case.exit_code)
+    assert failed.message
+    assert failed.hint, "a failure says what to do next"
+
+
+@pytest.mark.parametrize(
+    ("tail", "reason"),
+    [
+        ("#12 ERROR: failed to copy: write /tmp/x: no space left on device", Reason.OUT_OF_DISK),
+        ("ERROR: failed to push r/web:1: denied: User is not authorized to perform: ecr:PutImage", Reason.PUSH_DENIED),
+        ("error pushing image: unexpected status code 403 Forbidden", Reason.PUSH_DENIED),
+        ("npm ERR! 403 Forbidden - GET https://registry.example/left-pad", Reason.BUILD_STEP_FAILED),
+        ("no space left on device\n" + "ok\n" * 9 + "ERROR: exit code: 2", Reason.BUILD_STEP_FAILED),
+        ("", Reason.BUILD_STEP_FAILED),
+    ],
+)
+def test_log_tells_what_an_exit_code_cannot(tail: str, reason: Reason) -> None:
+    failed = outcome(stopped(*ran(1)))
+    assert failed is not None
+    assert explained(failed, tail).reason is reason
+
+
+def test_log_changes_no_other_verdict() -> None:
+    failed = outcome(stopped(*ran(137, why=OOM)))
+    assert failed is not None
+    assert explained(failed, "no space left on device") is failed
+
+
+texts = st.one_of(
+    st.text(max_size=60), st.sampled_from([OOM, EFS, "CannotPullContainerError", "Your Spot Task was interrupted."])
+)
+containers = st.builds(
+    TaskContainer,
+    name=st.sampled_from(["fetch", "build", "report", "other"]),
+    exit_code=st.none() | st.integers(-1, 255),
+    reason=texts,
+)
+tasks = st.builds(
+    Task,
+    arn=st.just("arn"),
+    last_status=st.just("STOPPED"),
+    stop_code=st.sampled_from(
+        ["", "UserInitiated", "TaskFailedToStart", "EssentialContainerExited", "SpotInterruption", "New"]
+    ),
+    stopped_reason=texts,
+    containers=st.lists(containers, max_size=4).map(tuple),
+)
+
+
+@given(tasks)
+def test_outcome_is_total_and_success_needs_exit_code_0_of_build(task: Task) -> None:
+    failed = outcome(task)
+    if failed is None:
+        assert task.exit_code("build") == 0
+    else:
+        assert failed.reason in BUILD_REASONS[ConditionType.STALLED]
+        assert len(failed.message) <= 1024
+        assert clean(failed.message) == failed.message
