@@ -68,6 +68,11 @@ class Folder:
         return self.path / "registry"
 
     @property
+    def docker(self) -> Path:
+        """What is remembered of the Docker engine, and the run-time files of one of the lab's own."""
+        return self.path / "docker"
+
+    @property
     def operator_kubeconfig(self) -> Path:
         """Of the operator's service account, through the proxy."""
         return self.path / "operator.kubeconfig"

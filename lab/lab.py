@@ -19,9 +19,10 @@ from lab.control import Control
 from lab.files import PROJECT, Folder, RuntimeName, write_atomically
 from lab.kube_proxy import KubeProxy
 from lab.kubernetes import Kubernetes, kubeconfig
+from lab.leftovers import end_leftovers
 from lab.loop import Loop
 from lab.operator import COMMAND, Operator, environment
-from lab.process import Processes, sweep
+from lab.process import Processes
 from lab.toolchain import Progress
 
 
@@ -72,8 +73,7 @@ class Lab:
         """Everything up and answering, the operator ready; on failure nothing is left running."""
         began = time.monotonic()
         self.folder.path.mkdir(parents=True, exist_ok=True)
-        if ended := sweep(self.folder.path, self.folder.processes):
-            self._progress(f"ended what an earlier lab left running: {', '.join(ended)}")
+        end_leftovers(self.folder, self._progress)
         self.folder.info.unlink(missing_ok=True)
         try:
             info = self._start()

@@ -34,6 +34,16 @@ class Record:
     boot: str
     order: int
 
+    @classmethod
+    def of(cls, name: str, pid: int, order: int) -> Record:
+        """A process that runs now; one that is gone already gets a record that matches none."""
+        started = start_time(pid)
+        return cls(name, pid, -1 if started is None else started, boot_id(), order)
+
+    def write(self, path: Path) -> None:
+        """Where `read_record` finds it."""
+        write_atomically(path, json.dumps(asdict(self)))
+
     def is_alive(self) -> bool:
         """Whether this very process still runs (a zombie does not)."""
         return self.boot == boot_id() and start_time(self.pid) == self.started
@@ -158,10 +168,9 @@ class Processes:
                 )
             except OSError as error:
                 raise LabError(f"cannot start {name} ({os.fspath(command[0])}): {error}") from error
-            started = start_time(popen.pid)
-            record = Record(name, popen.pid, -1 if started is None else started, boot_id(), self._order)
+            record = Record.of(name, popen.pid, self._order)
             path = self._records / f"{name}.json"
-            write_atomically(path, json.dumps(asdict(record)))
+            record.write(path)
         return Child(popen, record, log, path)
 
 

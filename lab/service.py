@@ -19,7 +19,8 @@ from collections.abc import Iterator
 
 from lab.errors import LabError
 from lab.files import PROJECT, Folder, RuntimeName
-from lab.process import Child, Processes, Record, end, read_record, sweep, tail
+from lab.leftovers import end_leftovers
+from lab.process import Child, Processes, Record, end, read_record, tail
 from lab.toolchain import Progress
 
 SERVE = "serve"
@@ -88,6 +89,13 @@ def serve(folder: Folder, runtime: RuntimeName, progress: Progress) -> int:
     # Here, not at the top: `down` and `status` answer at once without loading moto.
     from lab.lab import Lab
 
+    path = folder.processes / f"{SERVE}.json"
+    record = read_record(path)
+    if record is not None and record.is_alive() and record.pid != os.getpid():
+        progress(f"failed: another lab runs in {folder.path} (pid {record.pid})")
+        return 1
+    folder.processes.mkdir(parents=True, exist_ok=True)
+    Record.of(SERVE, os.getpid(), 0).write(path)
     ended = threading.Event()
     is_starting = True
 
@@ -139,10 +147,7 @@ def _follow(folder: Folder, record: Record, child: Child | None, progress: Progr
 
 def _clean(folder: Folder, progress: Progress) -> None:
     """End what runs without its lab, and remove the state folder."""
-    if any(folder.path.iterdir()) and not folder.processes.is_dir():
-        raise LabError(f"{folder.path} holds files that are no lab's; set BUILDCACHE_LAB_DIR to an empty or new folder")
-    if ended := sweep(folder.path, folder.processes):
-        progress(f"ended what a killed lab left running: {', '.join(ended)}")
+    end_leftovers(folder, progress)
     shutil.rmtree(folder.path)
 
 
