@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from lab.command import run
 from lab.errors import LabError
 from lab.toolchain import Progress
 
 LISTS = Path("/var/lib/apt/lists")
-TIMEOUT = 600.0
 
 
 def find(program: str, packages: Sequence[str], progress: Progress) -> Path:
@@ -29,15 +28,17 @@ def find(program: str, packages: Sequence[str], progress: Progress) -> Path:
             f"(Debian: apt-get install {wanted})"
         )
     progress(f"{program} is missing: apt-get install {wanted}")
-    if not any(LISTS.glob("*_Packages*")):
-        _run("apt-get", "update", "-qq")
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    update = ("apt-get", "update", "-qq")
     install = ("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages)
+    if not any(LISTS.glob("*_Packages*")):
+        run("reading the package lists", update, progress, env)
     try:
-        _run(*install)
+        run(f"installing {wanted}", install, progress, env)
     except LabError:
         # The usual cause: lists so old that the files they name are gone.
-        _run("apt-get", "update", "-qq")
-        _run(*install)
+        run("reading the package lists", update, progress, env)
+        run(f"installing {wanted}", install, progress, env)
     if path := _which(program):
         return path
     raise LabError(f"apt-get install {wanted} succeeded, but there is still no {program} in {_search_path()}")
@@ -51,22 +52,3 @@ def _which(program: str) -> Path | None:
 def _search_path() -> str:
     """PATH of root's shells; `su` without a dash keeps the user's."""
     return f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-
-
-def _run(*command: str) -> None:
-    answer = subprocess.run(
-        command,
-        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        timeout=TIMEOUT,
-        check=False,
-    )
-    if answer.returncode:
-        raise LabError(
-            f"{' '.join(command)} failed with exit code {answer.returncode}; install it yourself and start the lab again:\n"
-            f"{answer.stdout[-2000:].strip()}"
-        )

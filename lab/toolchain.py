@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -81,11 +82,21 @@ def ensure(program: str, progress: Progress) -> Path:
     module = MODULE_OF[program]
     folder = cache_folder() / "tools" / f"{module.name}-{fingerprint(module)}"
     if not folder.is_dir():
-        with _lock(folder.parent / f".{module.name}.lock", module.name, progress):
+        with locked(folder.parent / f".{module.name}.lock", module.name, progress):
             # Another lab may have built it while this one waited for the lock.
             if not folder.is_dir():
                 _build(module, folder, progress)
     return folder / program
+
+
+def source_folder(module: str, package: str, progress: Progress) -> Path:
+    """Where the sources of a Go module lie that `module` pins, fetched again if they are not on this machine any more."""
+    command = [str(_go(progress)), "mod", "download", "-json", package]
+    env = {**os.environ, "GOTOOLCHAIN": "local", "GOWORK": "off"}
+    answer = subprocess.run(command, cwd=TOOLS / module, env=env, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise LabError(f"`{' '.join(command)}` failed in {TOOLS / module}:\n{(answer.stdout + answer.stderr).strip()}")
+    return Path(json.loads(answer.stdout)["Dir"])
 
 
 def fingerprint(module: Module) -> str:
@@ -125,7 +136,7 @@ def _go(progress: Progress) -> Path:
     if found and _is_right_line(Path(found)):
         return Path(found)
     venv = cache_folder() / f"go-{GO_PACKAGE.partition('==')[2]}"
-    with _lock(venv.parent / ".go.lock", "go", progress):
+    with locked(venv.parent / ".go.lock", "go", progress):
         for go in venv.glob("lib/python*/site-packages/go/bin/go"):
             if _is_right_line(go):
                 return go
@@ -198,7 +209,7 @@ def _tail(output: IO[bytes], size: int = 4000) -> str:
 
 
 @contextmanager
-def _lock(path: Path, what: str, progress: Progress) -> Iterator[None]:
+def locked(path: Path, what: str, progress: Progress) -> Iterator[None]:
     """One builder at a time, over all labs of this user; the kernel frees it when the holder dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:

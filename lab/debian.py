@@ -1,0 +1,83 @@
+"""A Debian 12 base image made on this machine, for when no public registry answers. Used by `images.py`.
+
+debootstrap takes its time once (half a minute); the root file system is kept as an archive in the cache folder.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from lab import packages
+from lab.command import run
+from lab.toolchain import Progress
+
+SUITE = "bookworm"
+MIRROR = "http://deb.debian.org/debian"
+INCLUDE = "ca-certificates"
+BUNDLE = Path("etc/ssl/certs/ca-certificates.crt")
+
+# What a base image for builds is not asked for, as in Debian's own slim images.
+UNWANTED = (
+    "var/cache/apt/archives/*.deb",
+    "var/lib/apt/lists/*",
+    "var/log/*.log",
+    "usr/share/doc/*",
+    "usr/share/locale/*",
+    "usr/share/man/*",
+)
+
+RECIPE = f"1 {SUITE} {MIRROR} {INCLUDE} {UNWANTED}"
+"""Part of the image's input hash: raise the number when `root_archive` changes in a way this text does not show."""
+
+
+def root_archive(archive: Path, bundle: bytes, progress: Progress) -> Path:
+    """Make `archive`, a tar of the root file system with this CA bundle in it, unless it is there."""
+    if archive.exists():
+        return archive
+    debootstrap = packages.find("debootstrap", ["debootstrap"], progress)
+    unshare = packages.find("unshare", ["util-linux"], progress)
+    what = "building a Debian 12 base image with debootstrap"
+    progress(f"{what} (about 45 s, once; kept in {archive.parent})")
+    began = time.monotonic()
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    for left in archive.parent.glob(".debian-*"):  # of a lab that was killed; the caller's lock says none is at work
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=".debian-", dir=archive.parent) as folder:
+        root, partial = Path(folder) / "root", Path(folder) / "root.tar"
+        # Scripts of packages look for their tools on PATH; a user's PATH may lack /usr/sbin.
+        env = {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
+        # In a mount namespace of its own: it mounts /proc, and must not leave that mounted when it is killed.
+        apart: list[str | Path] = [unshare, "--mount", "--fork", "--kill-child"]
+        run(
+            what, [*apart, debootstrap, "--variant=minbase", f"--include={INCLUDE}", SUITE, root, MIRROR], progress, env
+        )
+        for path in [path for pattern in UNWANTED for path in root.glob(pattern)]:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        (root / BUNDLE).write_bytes(bundle)
+        # The image is made of these files alone: /dev is the container's own.
+        run(
+            "packing the image",
+            ["tar", "-C", root, "--numeric-owner", "--exclude=./dev/*", "-cf", partial, "."],
+            progress,
+            env,
+        )
+        partial.rename(archive)
+    progress(f"{what}: done in {time.monotonic() - began:.0f} s")
+    return archive
+
+
+def host_bundle() -> bytes:
+    """The CA certificates that this machine trusts; empty when it keeps none where programs look for them."""
+    for path in (
+        os.environ.get("SSL_CERT_FILE"),
+        f"/{BUNDLE}",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/cert.pem",
+    ):
+        if path and Path(path).is_file():
+            return Path(path).read_bytes()
+    return b""

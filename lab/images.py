@@ -1,0 +1,229 @@
+"""The images that tasks of the lab run: the operator's own, BuildKit's, and the base image of the sample.
+
+Called by `lab.cloud` when registry and engine are up. Each image is pulled where a public registry answers, else built here
+under the same name, and left alone as long as what it is made of stays the same (a label holds the hash of that). What was
+done is said through `progress`, so that nobody takes a stand-in for the real thing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import docker.errors
+
+from lab import debian, image_build
+from lab.errors import LabError
+from lab.files import PROJECT
+from lab.registry_push import push_once
+from lab.toolchain import Progress, cache_folder, ensure, locked, source_folder
+
+BASE = "debian:12"
+BUILDKIT = "moby/buildkit:v0.32.2"
+PYTHON = "buildcache-lab/python"
+OPERATOR = "buildcache-operator"
+
+PUBLIC_REGISTRY = "https://registry-1.docker.io/v2/"
+PUBLIC_ANSWERS_WITHIN = 4.0
+DOCKERFILES = Path(__file__).parent / "dockerfiles"
+KEPT = 3
+"""Older operator images of other source trees that stay, for labs that run beside this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageNames:
+    """What to write into task definitions and build arguments."""
+
+    operator: str
+    buildkit: str
+    base: str
+    """With the registry's address: a build pulls it by this name."""
+
+
+class Images:
+    """The images of one engine. `on_push` is called when the registry got the base image for the first time."""
+
+    def __init__(
+        self,
+        client: docker.DockerClient,
+        registry: str,
+        progress: Progress,
+        *,
+        on_push: Callable[[], None] = lambda: None,
+        archives: str | None = None,
+    ) -> None:
+        self._client = client
+        self._registry = registry
+        self._progress = progress
+        self._on_push = on_push
+        self._archives = os.environ.get("LAB_IMAGES", "") if archives is None else archives
+        self._public: bool | None = None
+
+    def ensure(self) -> ImageNames:
+        """Everything is there, by these names."""
+        self._load()
+        # Two labs in the user's Docker, or on one cache folder, must not make the same thing at the same time.
+        with locked(cache_folder() / "images" / ".lock", "images", self._progress):
+            base = self._base()
+            name = f"{self._registry}/{BASE}"
+            if push_once(self._client, BASE, name):
+                self._on_push()
+            return ImageNames(operator=self._operator(base), buildkit=self._buildkit(base), base=name)
+
+    def _load(self) -> None:
+        """Load the archives of `docker save` that LAB_IMAGES names."""
+        for name in filter(None, self._archives.split(":")):
+            try:
+                with open(name, "rb") as file:
+                    images = self._client.images.load(file)
+            except (OSError, docker.errors.DockerException) as error:
+                raise LabError(f"cannot load {name} (LAB_IMAGES names it): {error}") from error
+            tags = [tag for image in images for tag in image.tags]
+            self._progress(f"image {', '.join(tags) or name}: loaded from {name}")
+
+    def _base(self) -> str:
+        """The id of the base image."""
+        bundle = debian.host_bundle()
+        inputs = fingerprint(debian.RECIPE, bundle)
+        if found := self._usable(BASE, inputs):
+            return found
+        if pulled := self._pull(BASE):
+            return pulled
+        archive = cache_folder() / "images" / f"debian-12-{inputs}.tar"
+        debian.root_archive(archive, bundle, self._progress)
+        began = time.monotonic()
+        changes = ['CMD ["bash"]', f"LABEL {image_build.INPUTS}={inputs}"]
+        with archive.open("rb") as file:
+            self._client.api.import_image_from_data(file, repository="debian", tag="12", changes=changes)
+        identity = str(self._client.images.get(BASE).id)
+        self._progress(f"image {BASE}: built here with debootstrap ({time.monotonic() - began:.1f} s to load)")
+        return identity
+
+    def _buildkit(self, base: str) -> str:
+        files = {
+            "Dockerfile": (DOCKERFILES / "buildkit.Dockerfile").read_bytes(),
+            "ca-certificates.crt": debian.host_bundle(),
+        }
+        programs = [ensure(program, self._progress) for program in ("buildkitd", "buildctl")]
+        # The folder is named by the hash of what the programs are built from.
+        inputs = fingerprint(base, *files.values(), programs[0].parent.name)
+        if self._usable(BUILDKIT, inputs) or self._pull(BUILDKIT):
+            return BUILDKIT
+        module = source_folder("buildkit", "github.com/moby/buildkit", self._progress)
+        script = module / "examples" / "buildctl-daemonless" / "buildctl-daemonless.sh"
+        for path in (*programs, script):
+            files[path.name] = path.read_bytes()
+        self._build(
+            BUILDKIT, files, inputs, {"BASE_IMAGE": base}, executable=[*(p.name for p in programs), script.name]
+        )
+        return BUILDKIT
+
+    def _operator(self, base: str) -> str:
+        files = operator_files(PROJECT)
+        python = {
+            "Dockerfile": (DOCKERFILES / "python.Dockerfile").read_bytes(),
+            "ca-certificates.crt": debian.host_bundle(),
+        }
+        inputs = fingerprint(base, *python.values())
+        python_name = f"{PYTHON}:{inputs}"
+        # Named by content, so that labs of two source trees in one engine do not take each other's image.
+        content = fingerprint(python_name, *(part for name, data in files.items() for part in (name, data)))
+        name = f"{OPERATOR}:{content}"
+        if self._usable(name, content):
+            return name
+        if not self._usable(python_name, inputs):
+            self._build(python_name, python, inputs, {"BASE_IMAGE": base})
+        self._build(name, files, content, {"BASE_IMAGE": python_name})
+        self._forget_old(OPERATOR, name)
+        self._forget_old(PYTHON, python_name)
+        return name
+
+    def _usable(self, name: str, inputs: str) -> str | None:
+        """The id of an image that is there and still right: made of these inputs, or not made by a lab at all."""
+        try:
+            image = self._client.images.get(name)
+        except docker.errors.ImageNotFound:
+            return None
+        made_of = image.labels.get(image_build.INPUTS)
+        if made_of not in (None, inputs):
+            return None
+        self._progress(f"image {name}: cached" if made_of else f"image {name}: the engine has it already")
+        return str(image.id)
+
+    def _pull(self, name: str) -> str | None:
+        """The id of the image pulled from its public registry; None when that cannot be."""
+        if self._public is None:
+            self._public = answers_publicly()
+            if not self._public:
+                self._progress(f"no public registry answers ({PUBLIC_REGISTRY}): images are built here")
+        if not self._public:
+            return None
+        began = time.monotonic()
+        try:
+            image = self._client.images.pull(name)
+        except docker.errors.DockerException as error:
+            self._progress(f"image {name}: cannot be pulled ({error}): building it here")
+            return None
+        self._progress(f"image {name}: pulled in {time.monotonic() - began:.1f} s")
+        return str(image.id)
+
+    def _build(
+        self,
+        name: str,
+        files: Mapping[str, bytes],
+        inputs: str,
+        arguments: Mapping[str, str],
+        executable: list[str] | None = None,
+    ) -> None:
+        began = time.monotonic()
+        self._progress(f"image {name}: building it here")
+        context = image_build.context(files, executable or ())
+        image_build.build(self._client, name, context, inputs, arguments, self._progress)
+        self._progress(f"image {name}: built here in {time.monotonic() - began:.1f} s")
+
+    def _forget_old(self, repository: str, current: str) -> None:
+        """Remove older images of this repository but for a few; one that a container uses stays by itself."""
+        images = self._client.images.list(name=repository, filters={"label": image_build.INPUTS})
+        images.sort(key=lambda image: str(image.attrs["Created"]), reverse=True)
+        for image in [image for image in images if current not in image.tags][KEPT:]:
+            for tag in image.tags:
+                try:
+                    self._client.images.remove(tag)
+                except docker.errors.APIError:
+                    continue
+
+
+def operator_files(project: Path) -> dict[str, bytes]:
+    """What the project's Dockerfile copies, as its .dockerignore says; in a fixed order."""
+    names = ["Dockerfile", "pyproject.toml", "uv.lock"]
+    source = project / "operator" / "buildcache"
+    names += [str(path.relative_to(project)) for path in sorted(source.rglob("*")) if path.is_file()]
+    return {name: (project / name).read_bytes() for name in names if "__pycache__" not in name}
+
+
+def fingerprint(*parts: str | bytes) -> str:
+    """One short name for all of this content."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()[:16]
+
+
+def answers_publicly(url: str = PUBLIC_REGISTRY, within: float = PUBLIC_ANSWERS_WITHIN) -> bool:
+    """Whether the public registry is reachable from here; it answers 401 to those who do not say who they are."""
+    try:
+        with urllib.request.urlopen(url, timeout=within) as answer:
+            return bool(answer.status == 200)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code == 401
+    except OSError:
+        return False
