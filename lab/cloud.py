@@ -1,20 +1,27 @@
-"""AWS of the lab with what runs its tasks: registry, Docker and images where real containers are wanted.
+"""AWS of the lab with what runs its tasks: registry, Docker engine and images where real containers are wanted.
 
 Composed by `lab.lab.Lab`; `lab.aws` and `lab.ecs` say what is behind the API.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from lab.aws import Aws
+from lab.dockerd import Dockerd
 from lab.files import Folder, RuntimeName
+from lab.images import Images
 from lab.process import Processes
-from lab.toolchain import Progress
+from lab.registry import Registry
+from lab.toolchain import Progress, cache_folder
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
-NO_REGISTRY = "127.0.0.1:1"  # simulated tasks name images, and nobody pulls them
+# Simulated tasks name images, and nobody pulls them.
+NO_REGISTRY = "127.0.0.1:1"
+NO_IMAGE = "buildcache-operator:simulated"
 
 
 class Cloud:
@@ -29,14 +36,14 @@ class Cloud:
         runtime: RuntimeName,
         on_crash: Callable[[], None],
     ) -> None:
-        self._folder = folder
-        self._processes = processes
         self._progress = progress
         self._runtime = runtime
         self._on_crash = on_crash
+        self._registry = Registry(folder.registry, processes, progress, seed=cache_folder() / "registry")
+        self._engine = Dockerd(folder, processes, progress)
         self._aws: Aws | None = None
         self.registry = NO_REGISTRY
-        self.runner_image = "buildcache-operator:lab"
+        self.runner_image = NO_IMAGE
         self.url = ""
 
     @property
@@ -46,12 +53,31 @@ class Cloud:
         return self._aws
 
     def start(self) -> None:
-        """AWS answers, with a network and an ECS cluster in it."""
+        """AWS answers, with a network and an ECS cluster in it, and its tasks can run."""
+        if self._runtime == "docker":
+            self._start_with_containers()
+        else:
+            self._start_aws()
+
+    def stop(self) -> None:
+        """AWS, all tasks and what ran them are gone."""
+        if self._aws is not None:
+            self._aws.stop()
+        self._engine.stop()
+        self._registry.stop()
+
+    def _start_with_containers(self) -> None:
+        began = time.monotonic()
+        with ThreadPoolExecutor(max_workers=2, thread_name_prefix="lab-cloud") as pool:
+            registry, engine = pool.submit(self._registry.start), pool.submit(self._engine.start)
+            self.registry, client = registry.result(), engine.result()
+            images = Images(client, self.registry, self._progress, on_push=self._registry.keep_as_seed)
+            names = pool.submit(images.ensure)
+            self._start_aws()
+            self.runner_image = names.result().operator
+        self._progress(f"registry and images: ready after {time.monotonic() - began:.1f} s")
+
+    def _start_aws(self) -> None:
         self._aws = Aws(region=REGION, account=ACCOUNT, registry=self.registry, on_crash=self._on_crash)
         self.url = self._aws.start()
         self._progress(f"AWS: ready at {self.url}")
-
-    def stop(self) -> None:
-        """AWS and all tasks are gone."""
-        if self._aws is not None:
-            self._aws.stop()

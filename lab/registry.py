@@ -12,13 +12,14 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from lab.files import write_atomically
 from lab.process import Child, Processes
 from lab.server import answers, start_server
-from lab.toolchain import Progress, ensure
+from lab.toolchain import Progress, ensure, locked
 
 
 class Registry:
@@ -41,8 +42,10 @@ class Registry:
         """Serve what the seed holds; answers the address."""
         program = ensure("registry", self._progress)
         self._folder.mkdir(parents=True, exist_ok=True)
-        if self._seed is not None and self._seed.is_dir() and not self.storage.exists():
-            copy_storage(self._seed, self.storage)
+        if self._seed is not None and not self.storage.exists():
+            with self._locked(self._seed):
+                if self._seed.is_dir():
+                    copy_storage(self._seed, self.storage)
         settings = self._folder / "config.yml"
 
         def command(port: int) -> list[str | Path]:
@@ -71,15 +74,16 @@ class Registry:
         """What it holds now is what the next lab's registry begins with; an older seed is replaced."""
         if self._seed is None:
             return
-        self._seed.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._seed.with_name(f"{self._seed.name}.{os.getpid()}")
-        copy_storage(self.storage, partial)
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self._seed)
-        try:
-            partial.rename(self._seed)
-        except OSError:  # another lab was quicker, with the same content
+        with self._locked(self._seed):
+            partial = self._seed.with_name(f".{self._seed.name}.new")
             shutil.rmtree(partial, ignore_errors=True)
+            copy_storage(self.storage, partial)
+            shutil.rmtree(self._seed, ignore_errors=True)
+            partial.rename(self._seed)
+
+    def _locked(self, seed: Path) -> AbstractContextManager[None]:
+        """Against other labs that begin with the same seed."""
+        return locked(seed.with_name(f".{seed.name}.lock"), "the registry's seed", self._progress)
 
 
 def configuration(port: int, storage: Path) -> Mapping[str, Any]:
