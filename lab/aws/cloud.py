@@ -24,7 +24,8 @@ from lab.ecs.simulated import Plan, Simulated
 class Aws:
     """One AWS account and region on a loopback port.
 
-    moto keeps its state in module globals, so one process holds one living `Aws`: `start` begins with an empty account.
+    moto keeps its state in module globals, by account: `start` begins with an empty account, and two `Aws` that live in one process
+    at the same time must have different ones.
     """
 
     def __init__(
@@ -58,7 +59,8 @@ class Aws:
         """Begin to serve; return the endpoint URL."""
         # The several hundred machine images of moto cost half a second and nobody here starts a machine.
         os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
-        filling.fill(filling.Setting(registry=self.registry, timing=self._timing, task_counts=self._agent.counts))
+        setting = filling.Setting(registry=self.registry, timing=self._timing, task_counts=self._agent.counts)
+        filling.open_account(self.account, setting)
         self.world = world.create(self.region, self.account)
         application = TaskApi(self._agent, filling.application(self.account))
         self._server = Server(
@@ -71,11 +73,13 @@ class Aws:
         """Answer no more; end what runs of the runtimes."""
         if self._server is not None:
             self._server.stop()
-            self._server = None
-        self._agent.close()
-        self._simulated.close()
         if self._runtime is not None:
             self._runtime.close()
+        self._simulated.close()
+        self._agent.close()
+        if self._server is not None:
+            self._server = None
+            filling.close_account(self.account)
 
     @property
     def url(self) -> str:

@@ -13,6 +13,7 @@ from moto.s3.models import s3_backends
 
 CLUSTER = "builds"
 BUCKET = "lab-sources"
+USUAL_ACCOUNT = "123456789012"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,13 @@ def create(region: str, account: str) -> World:
         capacity_providers=["FARGATE", "FARGATE_SPOT"],
         default_capacity_provider_strategy=None,
     )
-    s3_backends[account]["aws"].create_bucket(BUCKET, region)
+    # Bucket names are global: a further account of this process needs one of its own.
+    bucket = BUCKET if account == USUAL_ACCOUNT else f"{BUCKET}-{account}"
+    s3_backends[account]["aws"].create_bucket(bucket, region)
     return World(
         vpc_id=vpc.id,
         subnet_ids=tuple(subnet.id for subnet in subnets),
         zones=tuple(subnet.availability_zone for subnet in subnets),
         cluster_arn=cluster.arn,
-        bucket=BUCKET,
+        bucket=bucket,
     )

@@ -16,6 +16,7 @@ from moto.ec2.exceptions import (
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.responses import EC2Response
 
+from lab.aws.gaps.efs_backend import settle
 from lab.aws.gaps.pages import page
 
 TEXT = re.compile(r"[a-zA-Z0-9 ._\-:/()#,@\[\]+=&;{}!$*]{1,255}")
@@ -68,6 +69,11 @@ class Ec2(EC2Backend):  # type: ignore[misc]  # moto carries no types
 
 class Ec2Response(EC2Response):  # type: ignore[misc]  # moto carries no types
     """moto's answers, the list of security groups in pages."""
+
+    def call_action(self) -> Any:
+        """Let deleted mount targets give their network interfaces free first."""
+        settle(self.current_account, self.region)
+        return super().call_action()
 
     def describe_security_groups(self) -> Any:
         """List in pages when a page size is given."""

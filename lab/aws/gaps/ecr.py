@@ -17,7 +17,8 @@ from lab.aws.gaps.pages import page
 class Ecr(ECRBackend):  # type: ignore[misc]  # moto carries no types
     """moto's backend, whose repositories are found at the lab's registry."""
 
-    registry: ClassVar[str] = ""
+    registries: ClassVar[dict[str, str]] = {}
+    """Address of the registry, by account."""
 
     @property
     def _url_module(self) -> Any:
@@ -26,7 +27,7 @@ class Ecr(ECRBackend):  # type: ignore[misc]  # moto carries no types
     def create_repository(self, **kwargs: Any) -> Any:
         """Make a repository with the address of the lab's registry."""
         repository = super().create_repository(**kwargs)
-        repository.uri = f"{self.registry}/{repository.name}"
+        repository.uri = f"{registry_of(self.account_id)}/{repository.name}"
         return repository
 
 
@@ -53,15 +54,20 @@ class EcrResponse(ECRResponse):  # type: ignore[misc]  # moto carries no types
                     {
                         "authorizationToken": token,
                         "expiresAt": datetime.now(UTC) + timedelta(hours=12),
-                        "proxyEndpoint": f"https://{Ecr.registry}",
+                        "proxyEndpoint": f"https://{registry_of(self.current_account)}",
                     }
                 ]
             }
         )
 
 
-def fill(registry: str) -> None:
+def registry_of(account: str) -> str:
+    """Return the registry of an account; one reached by AssumeRole shares that of the lab."""
+    return Ecr.registries.get(account) or next(iter(Ecr.registries.values()))
+
+
+def fill(account: str, registry: str) -> None:
     """Let moto make this backend and answer with these responses."""
-    Ecr.registry = registry
+    Ecr.registries[account] = registry
     ecr_backends.backend = Ecr
     urls.url_paths = dict.fromkeys(urls.url_paths, EcrResponse.dispatch)

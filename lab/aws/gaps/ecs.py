@@ -19,11 +19,16 @@ from lab.aws.gaps.pages import page
 class Ecs(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto carries no types
     """moto's backend with AWS's rules for clusters and task definitions."""
 
-    task_counts: ClassVar[Callable[[str], tuple[int, int]]] = staticmethod(lambda cluster_arn: (0, 0))
+    task_counts: ClassVar[dict[str, Callable[[str], tuple[int, int]]]] = {}
+    """How to count the running and pending tasks of a cluster, by account."""
 
     @property
     def _url_module(self) -> Any:
         return urls
+
+    def _count(self, cluster_arn: str) -> tuple[int, int]:
+        count = self.task_counts.get(self.account_id)
+        return count(cluster_arn) if count is not None else (0, 0)
 
     def create_cluster(self, cluster_name: str, *args: Any, **kwargs: Any) -> Any:
         """Return an existing cluster unchanged."""
@@ -35,7 +40,7 @@ class Ecs(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto carries no 
     def delete_cluster(self, cluster_str: str) -> Any:
         """Refuse while tasks are there."""
         cluster = self._get_cluster(cluster_str)
-        if sum(type(self).task_counts(cluster.arn)):
+        if sum(self._count(cluster.arn)):
             raise ECSException("ClusterContainsTasksException", "The Cluster cannot be deleted while Tasks are active.")
         return super().delete_cluster(cluster_str)
 
@@ -43,7 +48,7 @@ class Ecs(EC2ContainerServiceBackend):  # type: ignore[misc]  # moto carries no 
         """Count the tasks."""
         clusters, failures = super().describe_clusters(cluster_names)
         for cluster in clusters:
-            cluster.running_tasks_count, cluster.pending_tasks_count = type(self).task_counts(cluster.arn)
+            cluster.running_tasks_count, cluster.pending_tasks_count = self._count(cluster.arn)
         return clusters, failures
 
     def register_task_definition(self, *args: Any, **kwargs: Any) -> Any:
@@ -98,8 +103,8 @@ def _family_and_revision(arn: str) -> tuple[str, int]:
     return family, int(revision)
 
 
-def fill(task_counts: Callable[[str], tuple[int, int]]) -> None:
+def fill(account: str, task_counts: Callable[[str], tuple[int, int]]) -> None:
     """Let moto make this backend and answer with these responses."""
-    Ecs.task_counts = staticmethod(task_counts)
+    Ecs.task_counts[account] = task_counts
     ecs_backends.backend = Ecs
     urls.url_paths = dict.fromkeys(urls.url_paths, EcsResponse.dispatch)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,12 +11,11 @@ from moto.efs.models import efs_backends
 from moto.efs.responses import EFSResponse
 
 from lab.aws.gaps import efs_rules
-from lab.aws.gaps.efs_backend import Efs
+from lab.aws.gaps.efs_backend import LOCK, Efs
 from lab.aws.gaps.efs_errors import bad_request, correct_statuses
 from lab.aws.gaps.pages import page
 from lab.aws.timing import Timing
 
-LOCK = threading.RLock()
 JSON = {"Content-Type": "application/json"}
 
 
@@ -132,9 +130,9 @@ def _json(document: Mapping[str, Any], status: int = 200) -> Any:
     return json.dumps(document), {**JSON, "status": status}
 
 
-def fill(timing: Timing) -> None:
+def fill(account: str, timing: Timing) -> None:
     """Let moto make this backend and answer with these responses."""
     correct_statuses()
-    Efs.timing = timing
+    Efs.timings[account] = timing
     efs_backends.backend = Efs
     urls.url_paths = dict.fromkeys(urls.url_paths, EfsResponse.dispatch)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any, ClassVar
 from uuid import uuid4
 
 from moto.efs import urls
-from moto.efs.models import EFSBackend
+from moto.efs.models import EFSBackend, efs_backends
 
 from lab.aws.gaps import efs_rules
 from lab.aws.gaps.efs_errors import EfsError, bad_request, file_system_not_found
 from lab.aws.timing import Timing
+
+LOCK = threading.RLock()
+"""Held over a whole request: states and uniqueness must not be decided twice at once."""
 
 
 class Efs(EFSBackend):  # type: ignore[misc]  # moto carries no types
@@ -21,7 +25,13 @@ class Efs(EFSBackend):  # type: ignore[misc]  # moto carries no types
     current passing state ends, `_last_change` that of the last change of throughput that counts for the rule of 24 hours.
     """
 
-    timing: ClassVar[Timing] = Timing()
+    timings: ClassVar[dict[str, Timing]] = {}
+    """How long things take, by account."""
+
+    @property
+    def timing(self) -> Timing:
+        """How long things take here; an account reached by AssumeRole has the usual times."""
+        return self.timings.get(self.account_id, Timing())
 
     @property
     def _url_module(self) -> Any:
@@ -219,3 +229,10 @@ class Efs(EFSBackend):  # type: ignore[misc]  # moto carries no types
     def access_point_json(self, point: Any) -> dict[str, Any]:
         """Show an access point with its state."""
         return {**point.info_json(), "LifeCycleState": point._state}
+
+
+def settle(account: str, region: str) -> None:
+    """Let time pass for EFS, for services that see its network interfaces."""
+    with LOCK:
+        if account in efs_backends and region in efs_backends[account]:
+            efs_backends[account][region].settle()

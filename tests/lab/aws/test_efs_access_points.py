@@ -1,0 +1,91 @@
+"""Access points: identity, states, pages and checks."""
+
+from typing import Any
+
+import pytest
+
+from tests.lab.aws.served import Served, refused, tag_map, unique, until
+
+
+@pytest.fixture
+def file_system_id(aws: Served) -> str:
+    efs = aws.client("efs")
+    created = efs.create_file_system(CreationToken=unique())["FileSystemId"]
+    until(
+        lambda: efs.describe_file_systems(FileSystemId=created)["FileSystems"][0]["LifeCycleState"],
+        lambda state: state == "available",
+    )
+    return str(created)
+
+
+ROOT = {"Path": "/cache/a", "CreationInfo": {"OwnerUid": 0, "OwnerGid": 0, "Permissions": "0755"}}
+
+
+def test_t04_a_client_token_in_use_answers_the_access_point_that_has_it(aws: Served, file_system_id: str) -> None:
+    efs = aws.client("efs")
+    token = unique()
+    created = efs.create_access_point(
+        ClientToken=token,
+        FileSystemId=file_system_id,
+        PosixUser={"Uid": 0, "Gid": 0},
+        RootDirectory=ROOT,
+        Tags=[{"Key": "a", "Value": "b"}],
+    )
+    assert tag_map(created["Tags"]) == {"a": "b"}
+    with refused("AccessPointAlreadyExists", 409) as response:
+        efs.create_access_point(ClientToken=token, FileSystemId=file_system_id)
+    assert response["AccessPointId"] == created["AccessPointId"]
+    assert len(efs.describe_access_points(FileSystemId=file_system_id)["AccessPoints"]) == 1
+
+
+def test_an_access_point_is_creating_available_deleting_and_gone(aws: Served, file_system_id: str) -> None:
+    efs = aws.client("efs")
+    created = efs.create_access_point(ClientToken=unique(), FileSystemId=file_system_id)
+    assert created["LifeCycleState"] == "creating"
+    mine = created["AccessPointId"]
+
+    def states() -> list[str]:
+        found = efs.describe_access_points(FileSystemId=file_system_id)["AccessPoints"]
+        return [one["LifeCycleState"] for one in found]
+
+    until(states, lambda found: found == ["available"])
+    efs.delete_access_point(AccessPointId=mine)
+    assert states() == ["deleting"]
+    until(states, lambda found: not found)
+    with refused("AccessPointNotFound", 404):
+        efs.delete_access_point(AccessPointId=mine)
+    with refused("AccessPointNotFound", 404):
+        efs.describe_access_points(AccessPointId=mine)
+
+
+def test_access_points_are_listed_in_pages(aws: Served, file_system_id: str) -> None:
+    efs = aws.client("efs")
+    created = {
+        efs.create_access_point(ClientToken=unique(), FileSystemId=file_system_id)["AccessPointId"] for _ in range(5)
+    }
+    pages = list(
+        efs.get_paginator("describe_access_points").paginate(
+            FileSystemId=file_system_id, PaginationConfig={"PageSize": 2}
+        )
+    )
+    assert [len(page["AccessPoints"]) for page in pages] == [2, 2, 1]
+    assert {one["AccessPointId"] for page in pages for one in page["AccessPoints"]} == created
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"PosixUser": {"Uid": 1, "Gid": 1, "SecondaryGids": [1] * 17}}, id="too many groups"),
+        pytest.param({"RootDirectory": {"Path": "cache"}}, id="a relative path"),
+        pytest.param({"RootDirectory": {"Path": "/a/b/c/d/e"}}, id="a path of five levels"),
+        pytest.param(
+            {"RootDirectory": {"Path": "/a", "CreationInfo": {"OwnerUid": 0, "OwnerGid": 0, "Permissions": "rwx"}}},
+            id="permissions in letters",
+        ),
+    ],
+)
+def test_values_out_of_bounds_are_refused(aws: Served, file_system_id: str, options: dict[str, Any]) -> None:
+    raw = aws.client("efs")
+    with pytest.raises(Exception, match=r"BadRequest|Parameter validation failed"):
+        raw.create_access_point(ClientToken=unique(), FileSystemId=file_system_id, **options)
+    assert raw.describe_access_points(FileSystemId=file_system_id)["AccessPoints"] == []
