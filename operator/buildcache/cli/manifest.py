@@ -78,11 +78,11 @@ def _objects(files: Sequence[Path]) -> Iterator[Mapping[str, Any]]:
             if document is None:
                 continue
             if not isinstance(document, Mapping):
-                raise Invalid([f"{file}: holds a document that is not an object"])
+                raise Invalid([f"{_name(file)}: holds a document that is not an object"])
             items = document.get("items") if document.get("kind") == "List" else None
             for body in items if isinstance(items, list) else [document]:
                 if not isinstance(body, Mapping):
-                    raise Invalid([f"{file}: holds a list with an item that is not an object"])
+                    raise Invalid([f"{_name(file)}: holds a list with an item that is not an object"])
                 version = str(body.get("apiVersion"))
                 if version.partition("/")[0] != GROUP:
                     continue
@@ -93,16 +93,21 @@ def _objects(files: Sequence[Path]) -> Iterator[Mapping[str, Any]]:
                 yield body
 
 
+def _name(file: Path) -> str:
+    return "standard input" if str(file) == "-" else str(file)
+
+
 def _documents(file: Path) -> list[Any]:
+    name = _name(file)
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
         return list(yaml.load_all(text, Loader=_Loader))
     except OSError as error:
-        raise Invalid([f"{file}: cannot be read: {error.strerror}"]) from None
+        raise Invalid([f"{name}: cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError:
-        raise Invalid([f"{file}: is not UTF-8 text"]) from None
+        raise Invalid([f"{name}: is not UTF-8 text"]) from None
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise Invalid([f"{file}: is not YAML{line}: {error.problem or error.context}"]) from None
+        raise Invalid([f"{name}: is not YAML{line}: {error.problem or error.context}"]) from None
     except (yaml.YAMLError, RecursionError, ValueError):
-        raise Invalid([f"{file}: is not YAML"]) from None
+        raise Invalid([f"{name}: is not YAML"]) from None
