@@ -176,14 +176,17 @@ def _executors(want: DesiredCache, have: ObservedCache, use: Use) -> Plan:
     keep = set(use.running)
     for executor in want.executors:
         current = current_revision(executor, have)
+        ours = {each.arn for each in have.revisions if each.owned and each.family == executor.family}
         if current is None:
             result += Plan((act.RegisterTaskDefinition(executor.name, executor.definition, want.tags),))
-            keep.update(revision.arn for revision in have.revisions if revision.family == executor.family)
+            keep |= ours
         elif current.arn in use.published:
             keep.add(current.arn)
         else:
             # Until the status names the new revision, a Build that starts now is still given the old one.
-            keep.update(revision.arn for revision in have.revisions if revision.family == executor.family)
+            if ours - use.running - {current.arn}:
+                result += Plan(waiting=(f"older task definitions of executor {executor.name} are about to be retired",))
+            keep |= ours
     unused = [revision for revision in have.revisions if revision.owned and revision.arn not in keep]
     return result + Plan(tuple(act.DeregisterTaskDefinition(revision.arn) for revision in unused))
 

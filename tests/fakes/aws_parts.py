@@ -1,0 +1,179 @@
+"""AWS as far as a plan sees it: what each action does to an ObservedCache, what is refused for now, and what time changes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import assert_never
+
+from buildcache.core import action as act
+from buildcache.core.action import Action
+from buildcache.core.names import CONTENT_HASH_TAG
+from buildcache.core.observed import (
+    FileSystem,
+    LogGroup,
+    MountTarget,
+    ObservedCache,
+    Repository,
+    Rule,
+    SecurityGroup,
+    TaskRevision,
+)
+from tests.strategies import ACCOUNT, BUILD_GROUP, CACHE_GROUP, FILE_SYSTEM, REGION, SUBNETS
+
+EVERYTHING = Rule("-1", -1, -1, "0.0.0.0/0")
+
+
+class ForeignTouchedError(AssertionError):
+    """An action was about something without our tags."""
+
+
+def pass_time(have: ObservedCache) -> ObservedCache:
+    """All that AWS was making is made, all that it was removing is gone."""
+    file_system = have.file_system
+    if file_system is not None:
+        file_system = None if file_system.state == "deleting" else replace(file_system, state="available")
+    mounts = tuple(replace(mount, state="available") for mount in have.mounts if mount.state != "deleting")
+    return replace(have, file_system=file_system, mounts=mounts if file_system else ())
+
+
+def apply(have: ObservedCache, action: Action) -> ObservedCache:
+    """The state after an action; unchanged where AWS refuses it for now."""
+    match action:
+        case act.CreateSecurityGroup():
+            made = SecurityGroup(
+                BUILD_GROUP if action.role == "build" else CACHE_GROUP, True, egress=frozenset({EVERYTHING})
+            )
+            return replace(have, build_group=made) if action.role == "build" else replace(have, cache_group=made)
+        case act.AuthorizeRules():
+            return _rules(have, action, lambda before: before | action.rules)
+        case act.RevokeRules():
+            return _rules(have, action, lambda before: before - action.rules)
+        case act.DeleteSecurityGroup():
+            return _delete_group(have, action)
+        case act.CreateFileSystem():
+            made_fs = FileSystem(
+                FILE_SYSTEM,
+                True,
+                "creating",
+                action.throughput_mode,
+                action.provisioned_mibps,
+                action.kms_key,
+                backup=action.backup,
+            )
+            return have if have.file_system else replace(have, file_system=made_fs)
+        case act.UpdateThroughput():
+            return _file_system(
+                have,
+                state="updating",
+                throughput_mode=action.throughput_mode,
+                provisioned_mibps=action.provisioned_mibps,
+            )
+        case act.PutTransitions():
+            return _file_system(have, transitions=action.transitions)
+        case act.PutBackup():
+            return _file_system(have, backup=action.enabled)
+        case act.DeleteFileSystem():
+            _ours(have.file_system is not None and have.file_system.owned)
+            return have if have.mounts else _file_system(have, state="deleting")
+        case act.CreateMountTarget():
+            taken = any(mount.zone == SUBNETS[action.subnet_id] for mount in have.mounts)
+            available = have.file_system is not None and have.file_system.state == "available"
+            zone = SUBNETS[action.subnet_id]
+            made_mount = MountTarget(f"fsmt-{zone[-1]}", action.subnet_id, zone, "creating", action.groups)
+            return have if taken or not available else replace(have, mounts=(*have.mounts, made_mount))
+        case act.SetMountTargetGroups():
+            return _mount(have, action.mount_target_id, groups=action.groups)
+        case act.DeleteMountTarget():
+            return _mount(have, action.mount_target_id, state="deleting")
+        case act.CreateRepository():
+            made_repository = Repository(action.name, "arn:repository", "uri", True, kms_key=action.kms_key)
+            return have if have.repository else replace(have, repository=made_repository)
+        case act.MakeTagsMutable():
+            return _repository(have, mutability="MUTABLE")
+        case act.PutLifecyclePolicy():
+            return _repository(have, policy=action.policy)
+        case act.DeleteLifecyclePolicy():
+            return _repository(have, policy=None)
+        case act.DeleteRepository():
+            _ours(have.repository is not None and have.repository.owned)
+            return replace(have, repository=None)
+        case act.CreateLogGroup():
+            return have if have.log_group else replace(have, log_group=LogGroup(action.name, True))
+        case act.PutRetention():
+            assert have.log_group is not None
+            _ours(have.log_group.owned)
+            return replace(have, log_group=replace(have.log_group, retention_days=action.days))
+        case act.DeleteLogGroup():
+            _ours(have.log_group is not None and have.log_group.owned)
+            return replace(have, log_group=None)
+        case act.RegisterTaskDefinition():
+            return _register(have, action)
+        case act.DeregisterTaskDefinition():
+            _ours(all(revision.owned for revision in have.revisions if revision.arn == action.arn))
+            return replace(have, revisions=tuple(each for each in have.revisions if each.arn != action.arn))
+        case _:
+            assert_never(action)
+
+
+def _ours(owned: bool) -> None:
+    if not owned:
+        raise ForeignTouchedError
+
+
+def _rules(
+    have: ObservedCache,
+    action: act.AuthorizeRules | act.RevokeRules,
+    change: Callable[[frozenset[Rule]], frozenset[Rule]],
+) -> ObservedCache:
+    group = have.build_group if action.role == "build" else have.cache_group
+    assert group is not None
+    assert group.id == action.group_id
+    _ours(group.owned)
+    changed = (
+        replace(group, ingress=change(group.ingress))
+        if action.direction == "ingress"
+        else replace(group, egress=change(group.egress))
+    )
+    return replace(have, build_group=changed) if action.role == "build" else replace(have, cache_group=changed)
+
+
+def _delete_group(have: ObservedCache, action: act.DeleteSecurityGroup) -> ObservedCache:
+    group = have.build_group if action.role == "build" else have.cache_group
+    other = have.cache_group if action.role == "build" else have.build_group
+    assert group is not None
+    _ours(group.owned)
+    referred = other is not None and any(rule.peer == group.id for rule in other.ingress | other.egress)
+    if referred or any(group.id in mount.groups for mount in have.mounts):
+        return have  # DependencyViolation
+    return replace(have, build_group=None) if action.role == "build" else replace(have, cache_group=None)
+
+
+def _file_system(have: ObservedCache, **changes: object) -> ObservedCache:
+    assert have.file_system is not None
+    _ours(have.file_system.owned)
+    if have.file_system.state != "available":
+        return have  # IncorrectFileSystemLifeCycleState
+    return replace(have, file_system=replace(have.file_system, **changes))  # type: ignore[arg-type]
+
+
+def _mount(have: ObservedCache, mount_id: str, **changes: object) -> ObservedCache:
+    _ours(have.file_system is not None and have.file_system.owned)
+    mounts = tuple(
+        replace(mount, **changes) if mount.id == mount_id else mount  # type: ignore[arg-type]
+        for mount in have.mounts
+    )
+    return replace(have, mounts=mounts)
+
+
+def _repository(have: ObservedCache, **changes: object) -> ObservedCache:
+    assert have.repository is not None
+    _ours(have.repository.owned)
+    return replace(have, repository=replace(have.repository, **changes))  # type: ignore[arg-type]
+
+
+def _register(have: ObservedCache, action: act.RegisterTaskDefinition) -> ObservedCache:
+    assert CONTENT_HASH_TAG not in action.tags
+    family = str(action.definition.request["family"])
+    number = 1 + max((each.revision for each in have.revisions if each.family == family), default=0)
+    arn = f"arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/{family}:{number}"
+    made = TaskRevision(arn, family, number, True, action.definition.content_hash)
+    return replace(have, revisions=(*have.revisions, made))
