@@ -245,13 +245,11 @@ def _owner_tags(identity: Identity, build: Build) -> dict[str, str]:
 
 
 def _entry_point(executor: Executor) -> tuple[str, ...]:
-    match executor.engine:
-        case "BuildKit":
-            return ("buildctl",) if buildkit_options(executor).socket_path else ("buildctl-daemonless.sh",)
-        case "Docker":
-            return ("/bin/sh", "-c", DOCKER_SCRIPT, "docker")
-        case "Kaniko":
-            return ("/kaniko/executor",)
+    if executor.engine == "Docker":
+        return ("/bin/sh", "-c", DOCKER_SCRIPT, "docker")
+    if executor.engine == "Kaniko":
+        return ("/kaniko/executor",)
+    return ("buildctl",) if buildkit_options(executor).socket_path else ("buildctl-daemonless.sh",)
 
 
 def _engine_environment(executor: Executor) -> dict[str, str]:
