@@ -42,6 +42,11 @@ class Watches:
         if path in self._paths:
             self._closed_since.setdefault(path, self._clock())
 
+    def close_all(self) -> None:
+        """Everything that watches has ended."""
+        for path in self._paths:
+            self.closed(path)
+
     async def wait(self, patience: float) -> bool:
         """Wait until each watch was open once, but not for ever; tell whether they were."""
         try:

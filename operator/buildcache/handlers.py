@@ -1,0 +1,134 @@
+"""What kopf calls: each handler tells the shell and does nothing else. The only importer of kopf besides `__main__`.
+
+kopf is the watch layer only. It connects, lists, watches and reconnects; no handler here makes it write to an object, as
+a write of kopf's that fails ends its care for that object (kopf.md K26, K27).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from typing import Any
+
+import aiohttp
+import kopf
+
+from buildcache import __version__
+from buildcache.api.meta import FINISHED_LABEL, GROUP, VERSION
+from buildcache.controller.objects import PLURALS
+from buildcache.controller.shell import Shell
+from buildcache.controller.watches import Watches
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 15.0
+
+USER_AGENT = f"buildcache-operator/{__version__}"
+
+CACHES = (GROUP, VERSION, PLURALS["BuildCache"])
+BUILDS = (GROUP, VERSION, PLURALS["Build"])
+
+
+@kopf.on.event(*CACHES, id="cache-seen")
+async def cache_seen(memo: Shell, event: kopf.RawEvent, **_: Any) -> None:
+    """Tell the shell of a BuildCache."""
+    memo.seen("BuildCache", event["type"], event["object"])
+
+
+@kopf.on.event(*BUILDS, id="build-seen")
+async def build_seen(memo: Shell, event: kopf.RawEvent, **_: Any) -> None:
+    """Tell the shell of a Build."""
+    memo.seen("Build", event["type"], event["object"])
+
+
+@kopf.on.startup(id="configure")
+async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+    """Keep kopf to watching."""
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    # Never on any object. Not ours: kopf would take it off, as no handler of its own asks for it.
+    settings.persistence.finalizer = f"{GROUP}/unused"
+    settings.watching.label_selectors[BUILDS] = f"!{FINISHED_LABEL}"
+    settings.watching.chunk_size = 500
+    settings.watching.server_timeout = 600  # these three: K15, silent streams
+    settings.watching.connect_timeout = 10
+    settings.networking.request_timeout = 60
+    # Short and few: `__main__` starts kopf again, and a refused watch must show in the log, not hang for a minute.
+    settings.networking.error_backoffs = (1, 2, 3)
+    # kopf would kill the process ten minutes after a watch failed, although it has been started again by then.
+    settings.process.ultimate_exiting_timeout = None
+
+
+@kopf.on.login(id="login")
+async def login(memo: Shell, settings: kopf.OperatorSettings, **_: Any) -> kopf.AiohttpSession | None:
+    """Log in as kopf would, with a session whose watch requests the shell hears of."""
+    # In a thread: a kubeconfig may name a program that fetches the token.
+    info = await asyncio.to_thread(kopf.login_via_client, logger=logger, settings=settings)
+    return None if info is None else watched_session(info, memo.watches)
+
+
+def watched_session(info: kopf.ConnectionInfo, watches: Watches) -> kopf.AiohttpSession:
+    """Return the session that kopf would make, with traces on its watch requests."""
+    trace = aiohttp.TraceConfig()
+
+    async def begins(session: object, context: object, request: aiohttp.TraceRequestStartParams) -> None:
+        if request.url.query.get("watch") == "true":
+            watches.closed(request.url.path)
+
+    async def answered(session: object, context: object, request: aiohttp.TraceRequestEndParams) -> None:
+        if request.url.query.get("watch") == "true" and request.response.status == 200:
+            watches.opened(request.url.path)
+
+    trace.on_request_start.append(begins)
+    trace.on_request_end.append(answered)
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+        headers={**info.as_http_headers(), "User-Agent": USER_AGENT},
+        proxy=info.proxy_url,
+        trust_env=info.trust_env,
+        trace_configs=[trace],
+    )
+    return kopf.AiohttpSession(server=info.server, aiohttp_session=session, default_namespace=info.default_namespace)
+
+
+async def watch(shell: Shell, namespaces: tuple[str, ...], stop: asyncio.Event) -> None:
+    """Run kopf until `stop` is set. When it ends before, start it again: the store, the queue and the passes live on.
+
+    kopf gives up on an ERROR event other than 410, a broken line, a missing CRD and refusals that last (kopf.md 5.5).
+    """
+    pause = FIRST_PAUSE
+    loop = asyncio.get_running_loop()
+    while not stop.is_set():
+        began = loop.time()
+        try:
+            await _run_kopf(shell, namespaces, stop)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # whatever ended kopf: what it watched is repaired by its next list
+            logger.error("the watches ended; they are opened again", extra={"error": repr(error), "seconds": pause})
+        shell.watches.close_all()
+        if loop.time() - began > LONGEST_PAUSE:
+            pause = FIRST_PAUSE
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await stop.wait()
+        pause = min(LONGEST_PAUSE, pause * 2)
+
+
+async def _run_kopf(shell: Shell, namespaces: tuple[str, ...], stop: asyncio.Event) -> None:
+    others = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
+        memo=shell,
+        standalone=True,  # K16: no peering object can pause this operator
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        stop_flag=stop,
+    )
+    # kopf has just taken the signals for a flag that ends with it; they are ours for as long as the process lives.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await kopf.run_tasks(tasks, ignored=others)

@@ -1,0 +1,376 @@
+"""Event → pass → write, with everything real but AWS and the API server; and every way in which a write can fail."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from buildcache.api.meta import FINALIZER, FINISHED_LABEL
+from buildcache.reconcile.outcome import Outcome
+
+from .conftest import Start, completed, condition, running
+
+SPEC = {"cacheRef": {"name": "shop"}, "service": "web"}
+
+
+async def test_a_build_is_held_then_run_then_shown(start: Start) -> None:
+    async with start() as operator:
+        operator.kube.create("builds", "web", spec=SPEC)
+        await operator.until(lambda: operator.reason("web") == "Running")
+        body = operator.kube.get("builds", "web")
+        assert body is not None
+        assert body["metadata"]["finalizers"] == [FINALIZER]
+        # No second event was awaited and nothing was read: two passes, two writes (P8).
+        assert operator.builds.passes_of("web") == 2
+        await operator.quiet()
+        assert [(request.method, request.status) for request in operator.kube.writes()] == [("PATCH", 200)] * 2
+        assert operator.builds.passes_of("web") == 2, "the echo of an own write must not be worked on"
+
+
+async def test_a_finished_build_leaves_the_watch_and_memory_and_costs_two_more_writes(start: Start) -> None:
+    async with start(builds=completed) as operator:
+        operator.kube.create("builds", "web", spec=SPEC)
+        body = await operator.until(
+            lambda: (
+                FINISHED_LABEL in ((operator.kube.get("builds", "web") or {})["metadata"]["labels"])
+                and operator.kube.get("builds", "web")
+            )
+        )
+        assert not body["metadata"]["finalizers"]
+        await operator.quiet()
+        assert len(operator.kube.writes()) == 3
+        assert operator.shell._store.count("Build") == 0
+        assert [each.name for each in operator.shell._store.finished_of("team-a", "shop")] == ["web"]
+        assert [request.path for request in operator.kube.requests if request.path.endswith("/web")] == [
+            "/apis/buildcache.dev/v1alpha1/namespaces/team-a/builds/web"
+        ] * 2, "no GET"
+
+
+@pytest.mark.parametrize("answer", [409, 422, 500, 503, 413, 403, "lost"])
+@pytest.mark.parametrize("path_end", ["/builds/web", "/builds/web/status"])
+async def test_one_failed_patch_ends_no_objects_care__K26_K27_faults_06_07_09_10_12(
+    start: Start, answer: int | str, path_end: str
+) -> None:
+    async with start() as operator:
+        operator.kube.fail("PATCH", path_end, answer)
+        operator.kube.create("builds", "web", spec=SPEC)
+        await operator.until(lambda: operator.reason("web") == "Running", seconds=5)
+        assert FINALIZER in (operator.kube.get("builds", "web") or {})["metadata"]["finalizers"]
+
+
+@pytest.mark.parametrize("answer", [409, 422, 500, "lost"])
+@pytest.mark.parametrize("nth", [1, 2, 3])
+async def test_a_finished_build_gets_its_label_whichever_patch_fails__fault_12(
+    start: Start, answer: int | str, nth: int
+) -> None:
+    async with start(builds=completed) as operator:
+        operator.kube.fail("PATCH", "/builds/web/status" if nth == 2 else "/builds/web", answer)
+        if nth == 3:
+            operator.kube.faults[0].times = 0
+        operator.kube.create("builds", "web", spec=SPEC)
+        if nth == 3:
+            await operator.until(lambda: operator.reason("web"))
+        await operator.until(
+            lambda: FINISHED_LABEL in (operator.kube.get("builds", "web") or {})["metadata"]["labels"], seconds=5
+        )
+        assert operator.reason("web") == "Completed"
+
+
+async def test_one_object_that_cannot_be_written_does_not_stop_the_others__fault_09(start: Start) -> None:
+    async with start() as operator:
+        operator.kube.fail("PATCH", "/builds/bad/status", 500, times=1000)
+        operator.kube.create("builds", "bad", spec=SPEC)
+        for number in range(20):
+            operator.kube.create("builds", f"good-{number}", spec=SPEC)
+        await operator.until(lambda: all(operator.reason(f"good-{number}") == "Running" for number in range(20)))
+        assert operator.reason("bad") == ""
+        operator.kube.faults.clear()
+        await operator.until(lambda: operator.reason("bad") == "Running", seconds=10)
+
+
+async def test_a_throttled_write_waits_as_long_as_the_server_says__fault_11(start: Start) -> None:
+    async with start() as operator:
+        operator.kube.fail("PATCH", "/builds/web", 429, **{"Retry-After": "2"})
+        began = time.monotonic()
+        operator.kube.create("builds", "web", spec=SPEC)
+        await operator.until(lambda: operator.reason("web") == "Running")
+        assert time.monotonic() - began > 2
+        tries = [request for request in operator.kube.writes() if request.path.endswith("/builds/web")]
+        assert len(tries) == 2, "no hot loop"
+
+
+async def test_a_lost_finalizer_comes_back(start: Start) -> None:
+    async with start() as operator:
+        operator.kube.create("builds", "web", spec=SPEC)
+        await operator.until(lambda: operator.reason("web") == "Running")
+        operator.kube.change("builds", "web", lambda body: body["metadata"].pop("finalizers"))
+        await operator.until(lambda: (operator.kube.get("builds", "web") or {})["metadata"].get("finalizers"))
+
+
+async def test_other_peoples_finalizers_and_labels_stay(start: Start) -> None:
+    async with start(builds=completed) as operator:
+        operator.kube.create(
+            "builds", "web", spec=SPEC, metadata={"finalizers": ["other/hold"], "labels": {"team": "a"}}
+        )
+        await operator.until(lambda: operator.reason("web") == "Completed")
+        await operator.quiet()
+        body = operator.kube.get("builds", "web")
+        assert body is not None
+        assert body["metadata"]["finalizers"] == ["other/hold"]
+        assert body["metadata"]["labels"] == {"team": "a", FINISHED_LABEL: "true"}
+
+
+async def test_a_concurrent_change_loses_nothing(start: Start) -> None:
+    """Somebody labels the Build while its pass runs: our write conflicts, and both changes are there in the end."""
+    labelled = threading.Event()
+
+    async with start() as operator:
+
+        def slow(body: Mapping[str, Any]) -> Outcome:
+            if not labelled.is_set():
+                labelled.set()
+                operator.kube.change("builds", "web", lambda each: each["metadata"]["labels"].update(seen="yes"))
+            return running(body)
+
+        operator.builds.then = slow
+        operator.kube.create("builds", "web", spec=SPEC)
+        await operator.until(lambda: operator.reason("web") == "Running")
+        assert (operator.kube.get("builds", "web") or {})["metadata"]["labels"] == {"seen": "yes"}
+
+
+async def test_deletion_is_a_pass_like_any_other(start: Start) -> None:
+    async with start() as operator:
+        operator.kube.create("buildcaches", "shop", spec={})
+        await operator.until(lambda: operator.reason("shop", "buildcaches") == "Available")
+        operator.kube.delete("buildcaches", "shop")
+        await operator.until(lambda: operator.kube.get("buildcaches", "shop") is None)
+        await operator.until(lambda: operator.shell._store.count("BuildCache") == 0)
+        await operator.quiet()
+        assert len(operator.kube.writes()) == 3
+
+
+async def test_a_name_that_is_used_again_is_another_object__fault_53(start: Start) -> None:
+    async with start() as operator:
+        first = operator.kube.create("builds", "web", spec=SPEC)
+        await operator.until(lambda: operator.reason("web") == "Running")
+        operator.kube.delete("builds", "web")
+        await operator.until(lambda: operator.kube.get("builds", "web") is None)
+        second = operator.kube.create("builds", "web", spec=SPEC)
+        await operator.until(lambda: operator.reason("web") == "Running")
+        seen = [body["metadata"]["uid"] for body in operator.builds.seen]
+        assert seen.index(second["metadata"]["uid"]) > len(seen) - 1 - seen[::-1].index(first["metadata"]["uid"])
+
+
+async def test_a_status_that_somebody_spoils_is_written_again__fault_60(start: Start) -> None:
+    async with start() as operator:
+        operator.kube.create("builds", "web", spec=SPEC)
+        await operator.until(lambda: operator.reason("web") == "Running")
+
+        def spoil(body: dict[str, Any]) -> None:
+            body["status"] = {"observedGeneration": 7, "forged": {"deep": 1}, "conditions": []}
+
+        operator.kube.change("builds", "web", spoil)
+        await operator.until(lambda: operator.reason("web") == "Running")
+        assert "forged" not in (operator.kube.get("builds", "web") or {})["status"]
+
+
+async def test_the_finished_label_does_not_hide_a_running_build__fault_61(start: Start) -> None:
+    async with start() as operator:
+        operator.kube.create("builds", "web", spec=SPEC)
+        await operator.until(lambda: operator.reason("web") == "Running")
+        passes = operator.builds.passes_of("web")
+        operator.kube.change("builds", "web", lambda body: body["metadata"]["labels"].update({FINISHED_LABEL: "true"}))
+        await operator.until(lambda: operator.builds.passes_of("web") > passes)
+        assert operator.shell._store.count("Build") == 1
+
+
+async def test_a_hidden_build_is_found_at_the_start__fault_61(start: Start) -> None:
+    async with start() as before:
+        before.kube.create("builds", "web", spec=SPEC, metadata={"labels": {FINISHED_LABEL: "true"}})
+        before.kube.create(
+            "builds",
+            "old",
+            spec=SPEC,
+            metadata={"labels": {FINISHED_LABEL: "true"}},
+            status={
+                "completionTime": "2026-01-01T09:00:00Z",
+                "conditions": [condition("Succeeded", "True", "Completed")],
+            },
+        )
+    async with start() as operator:
+        await operator.until(lambda: operator.reason("web") == "Running")
+        assert [each.name for each in operator.shell._store.finished_of("team-a", "shop")] == ["old"]
+        assert operator.builds.passes_of("old") == 0
+
+
+async def test_a_bug_in_a_pass_is_told_once_and_shown_and_goes_away(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = True
+
+    def pass_with_bug(body: Mapping[str, Any]) -> Outcome:
+        if broken:
+            raise KeyError("subnet")
+        return running(body)
+
+    async with start(builds=pass_with_bug) as operator:
+        operator.kube.create("builds", "web", spec=SPEC)
+        await operator.until(lambda: operator.reason("web") == "InternalError")
+        await operator.until(lambda: len(operator.builds.effects) >= 3)
+        told = [record for record in caplog.records if "bug of the operator" in record.message]
+        assert len([record for record in told if record.exc_info]) == 1
+        assert told[0].object == "Build team-a/web"  # type: ignore[attr-defined]
+        broken = False
+        await operator.until(lambda: operator.reason("web") == "Running", seconds=10)
+
+
+async def test_transient_trouble_backs_off_and_recovers(start: Start) -> None:
+    def twice(body: Mapping[str, Any]) -> Outcome:
+        return Outcome(failed=True) if len(operator.builds.effects) < 3 else running(body)
+
+    async with start(builds=twice) as operator:
+        operator.kube.create("builds", "web", spec=SPEC)
+        await operator.until(lambda: operator.reason("web") == "Running")
+        first, second, third = operator.builds.effects[:3]
+        assert 0.5 <= second - first <= 1.6
+        assert 1.0 <= third - second <= 2.6
+
+
+async def test_again_after_brings_the_key_back(start: Start) -> None:
+    async with start(builds=lambda body: Outcome(again_after=0.2)) as operator:
+        operator.kube.create("builds", "web", spec=SPEC)
+        await operator.until(lambda: len(operator.builds.effects) >= 4)
+        gaps = [
+            after - before for before, after in zip(operator.builds.effects, operator.builds.effects[1:], strict=False)
+        ]
+        assert all(gap >= 0.19 for gap in gaps)
+
+
+async def test_the_poller_brings_a_build_back(start: Start) -> None:
+    async with start() as operator:
+        uid = operator.kube.create("builds", "web", spec=SPEC)["metadata"]["uid"]
+        await operator.until(lambda: operator.reason("web") == "Running")
+        passes = operator.builds.passes_of("web")
+        await asyncio.to_thread(operator.shell.build_changed, uid)
+        await operator.until(lambda: operator.builds.passes_of("web") == passes + 1)
+
+
+async def test_a_cache_that_changes_wakes_its_builds__fault_54(start: Start) -> None:
+    async with start() as operator:
+        operator.kube.create("builds", "web", spec=SPEC)
+        operator.kube.create("builds", "other", spec={**SPEC, "cacheRef": {"name": "else"}})
+        await operator.until(lambda: operator.reason("web") == operator.reason("other") == "Running")
+        await operator.quiet()
+        passes = operator.builds.passes_of("web"), operator.builds.passes_of("other")
+        operator.kube.create("buildcaches", "shop", spec={})
+        await operator.until(lambda: operator.reason("shop", "buildcaches") == "Available")
+        await operator.until(lambda: operator.builds.passes_of("web") > passes[0])
+        assert operator.builds.passes_of("other") == passes[1]
+
+
+async def test_idle_means_no_request_but_watches__P9(start: Start) -> None:
+    async with start() as operator:
+        operator.kube.create("buildcaches", "shop", spec={})
+        for number in range(5):
+            operator.kube.create("builds", f"web-{number}", spec=SPEC)
+        await operator.until(lambda: operator.reason("shop", "buildcaches") == "Available")
+        # The cache is looked at once more, as its Builds have moved.
+        await operator.until(lambda: operator.caches.passes_of("shop") >= 3, seconds=10)
+        await operator.quiet()
+        count = len(operator.kube.requests)
+        await asyncio.sleep(2)
+        assert len(operator.kube.requests) == count
+
+
+async def test_all_requests_name_the_operator(start: Start) -> None:
+    async with start() as operator:
+        operator.kube.create("builds", "web", spec=SPEC)
+        await operator.until(lambda: operator.reason("web") == "Running")
+        assert {request.agent.split("/")[0] for request in operator.kube.requests} == {"buildcache-operator"}
+        assert all(
+            "labelSelector" in request.query for request in operator.kube.requests if request.path.endswith("/builds")
+        )
+
+
+async def test_only_the_given_namespaces_are_watched(start: Start) -> None:
+    async with start(namespaces=("team-a", "team-b")) as operator:
+        operator.kube.create("builds", "web", spec=SPEC)
+        operator.kube.create("builds", "far", namespace="team-c", spec=SPEC)
+        await operator.until(lambda: operator.reason("web") == "Running")
+        assert operator.builds.passes_of("far") == 0
+        assert not [request for request in operator.kube.requests if request.path.endswith("v1alpha1/builds")]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        pytest.param(
+            {"type": "ERROR", "object": {"kind": "Status", "code": 500, "message": "boom"}}, id="error-500__fault_01"
+        ),
+        pytest.param(
+            {"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "old"}}, id="gone-410__fault_02"
+        ),
+        pytest.param(None, id="closed"),
+        pytest.param({"raw": '{"type": "MODIFIED", "obj'}, id="broken-line__fault_04"),
+        pytest.param({"type": "MODIFIED", "object": {"metadata": {"name": "x"}}}, id="no-uid__fault_04"),
+    ],
+)
+async def test_a_broken_watch_is_opened_again_and_nothing_is_lost(start: Start, event: dict[str, Any] | None) -> None:
+    async with start() as operator:
+        operator.kube.create("builds", "web", spec=SPEC)
+        await operator.until(lambda: operator.reason("web") == "Running")
+        passes = operator.builds.passes_of("web")
+        operator.kube.send("builds", event)
+        await asyncio.sleep(0.1)
+        operator.kube.create("builds", "next", spec=SPEC)
+        await operator.until(lambda: operator.reason("next") == "Running", seconds=6)
+        assert operator.builds.passes_of("web") == passes, "no pass for what has not changed"
+
+
+async def test_an_api_server_that_refuses_for_a_while_is_survived__faults_05_14(start: Start) -> None:
+    async with start() as operator:
+        for path in ("/builds", "/buildcaches"):
+            operator.kube.fail("GET", path, 403, times=6)
+        operator.kube.send("builds", {"type": "ERROR", "object": {"kind": "Status", "code": 500}})
+        await asyncio.sleep(0.1)
+        operator.kube.create("builds", "web", spec=SPEC)
+        await operator.until(lambda: operator.reason("web") == "Running", seconds=25)
+
+
+async def test_a_lost_event_is_found_by_the_repair_list(start: Start) -> None:
+    async with start() as operator:
+        operator.kube.create("builds", "web", spec=SPEC)
+        operator.kube.create("builds", "gone", spec=SPEC)
+        await operator.until(lambda: operator.reason("web") == operator.reason("gone") == "Running")
+        operator.kube.change("builds", "web", lambda body: body["spec"].update(cancel=True), silent=True)
+        operator.kube._objects.pop(("builds", "team-a", "gone"))
+        await asyncio.to_thread(operator.shell._repair_kind, "Build")
+        await operator.until(lambda: operator.builds.seen[-1]["spec"].get("cancel"))
+        await operator.until(lambda: operator.shell._store.count("Build") == 1)
+
+
+async def test_from_creation_to_effect_takes_milliseconds__P1(start: Start) -> None:
+    async with start() as operator:
+        created: dict[str, float] = {}
+        took: list[float] = []
+
+        def effect(body: Mapping[str, Any]) -> Outcome:
+            name = body["metadata"]["name"]
+            if body["status"].get("observedGeneration") == -1:
+                took.append(time.monotonic() - created[name])
+            return running(body)
+
+        operator.builds.then = effect
+        for number in range(60):
+            created[f"web-{number}"] = time.monotonic()
+            operator.kube.create("builds", f"web-{number}", spec=SPEC)
+            await asyncio.sleep(0.05)
+        await operator.until(lambda: len(took) >= 60)
+        # Generous: the bench measures, this only catches a wait that somebody has put in by mistake.
+        assert statistics.median(took) < 0.1
