@@ -111,7 +111,7 @@ class Shell:
         self.body = copy.deepcopy(body)
         self.now = now
         self.writes: list[str] = []
-        self.gone = False
+        self._gone = False
         self.lose_status = False
         """True: the next status write never happens, as when the process is killed before it."""
 
@@ -134,7 +134,7 @@ class Shell:
             metadata = self.body["metadata"]
             metadata["finalizers"] = []
             metadata.setdefault("labels", {})[FINISHED_LABEL] = "true"
-            self.gone = "deletionTimestamp" in metadata
+            self._gone = "deletionTimestamp" in metadata
             self.writes.append("release")
         return outcome
 
@@ -148,6 +148,10 @@ class Shell:
     def later(self, **delta: float) -> Outcome:
         self.now += timedelta(**delta)
         return self.settle()
+
+    def gone(self) -> bool:
+        """Whether the API server has removed the object."""
+        return self._gone
 
     def delete(self) -> None:
         self.body["metadata"]["deletionTimestamp"] = timestamp(self.now)

@@ -1,7 +1,7 @@
 """What a Build does next: waits, starts its task, or ends. Pure; asked by the Build pass (`reconcile/build.py`).
 
 The status that says so is made in `build_status.py`, the verdict on a stopped task in `task_outcome.py`. Why launching needs no record of
-its own but the finalizer is told in docs/decisions/003-launch-exactly-once.md.
+its own but the finalizer is told in docs/decisions/004-launch-exactly-once.md.
 """
 
 from __future__ import annotations

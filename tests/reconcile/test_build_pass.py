@@ -1,0 +1,655 @@
+"""The Build pass against an ECS in memory: what becomes of a Build under each fault, and how many tasks there are."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from buildcache.aws.tasks import Refused
+from buildcache.core.errors import Denied, Rejected, Unavailable
+from buildcache.core.report import Report
+from buildcache.core.status import Reason, timestamp
+from buildcache.reconcile.build import BuildReconciler
+from buildcache.reconcile.outcome import Outcome
+from tests.fakes.builds import DIGEST, START, UID, FakeView, Shell, build_body, cache_body
+from tests.fakes.executor import TASK_ARN, Crash, FakeExecutor
+
+REPORT = Report(
+    digest=DIGEST,
+    size_bytes=7,
+    commit="3f2c1ab9",
+    steps=(6, 0),
+    imported=False,
+    exported=True,
+    source_seconds=1,
+    build_seconds=9,
+)
+NO_ROOM = Refused(Reason.WAITING_FOR_CAPACITY, "RESOURCE:MEMORY")
+THROTTLED = Refused(Reason.THROTTLED, "AWS limits how fast tasks are started")
+
+
+class World:
+    """One Build with its cache, ECS and shell."""
+
+    def __init__(self, cache: dict[str, Any] | None = None, **build: Any) -> None:
+        self.ecs = FakeExecutor()
+        self.view = FakeView(cache_body() if cache is None else cache)
+        self.shell = Shell(BuildReconciler(self.view, self.ecs, cluster_id="test"), build_body(**build))
+
+    def restart(self) -> None:
+        """A new process: only Kubernetes and ECS remember."""
+        self.shell.reconciler = BuildReconciler(self.view, self.ecs, cluster_id="test")
+
+    def launched(self) -> str:
+        self.shell.settle()
+        return self.ecs.only().arn
+
+    def finish(self, **end: Any) -> Outcome:
+        """The task runs and ends, its report is there, the Build sees it."""
+        arn = self.ecs.only().arn
+        self.ecs.reports.setdefault(arn, REPORT)
+        self.ecs.tails.setdefault((arn, "build"), "ERROR: exit code: 1")
+        self.ecs.tails.setdefault((arn, "fetch"), "fetch: not found")
+        self.ecs.end(arn, self.shell.now, **end)
+        return self.shell.settle()
+
+
+def test_straight_path_is_five_writes_and_one_request() -> None:
+    world = World()
+    arn = world.launched()
+    shell = world.shell
+    assert shell.succeeded == ("Unknown", "Provisioning")
+    assert shell.status["attempts"] == [{"number": 1, "taskARN": arn, "startedAt": timestamp(START)}]
+    assert shell.status["executor"]["name"] == "ec2"
+    assert shell.status["logs"] == {"group": "/buildcache/team-a/shop", "stream": f"build/build/{arn[-32:]}"}
+    world.ecs.run(arn, START + timedelta(seconds=30))
+    shell.later(seconds=30)
+    assert shell.succeeded == ("Unknown", "Running")
+    shell.later(seconds=10)
+    world.finish()
+    assert shell.succeeded == ("True", "Completed")
+    assert shell.condition("CacheUsed") == ("True", "Cold")
+    assert shell.condition("Reconciling") == shell.condition("Stalled") == ("", "")
+    assert shell.status["image"]["digest"] == DIGEST
+    assert shell.status["attempts"][0]["exitCode"] == 0
+    assert shell.writes == ["hold", "status", "status", "status", "release"]
+    assert len(world.ecs.requests) == 1
+    assert shell.summary().cold
+
+
+def test_finished_build_costs_nothing() -> None:
+    world = World()
+    world.launched()
+    world.finish()
+    before = (list(world.shell.writes), world.ecs.looks, len(world.ecs.requests))
+    assert world.shell.later(hours=9) == Outcome()
+    assert (world.shell.writes, world.ecs.looks, len(world.ecs.requests)) == before
+
+
+def test_terminal_status_with_the_finalizer_still_on_is_released_only() -> None:
+    world = World()
+    world.launched()
+    world.finish()
+    world.shell.body["metadata"]["finalizers"] = ["buildcache.dev/finalizer"]
+    assert world.shell.pass_once() == Outcome(finalizer="release")
+
+
+def test_passes_without_news_write_nothing() -> None:
+    world = World()
+    world.launched()
+    writes = list(world.shell.writes)
+    for _ in range(5):
+        world.shell.later(minutes=1)
+    assert world.shell.writes == writes
+
+
+# Launch
+
+
+def test_t06_fault_24_lost_answer_is_harmless() -> None:
+    world = World()
+    world.ecs.answers = ["lost"]
+    assert world.shell.settle().failed
+    assert world.shell.condition("Reconciling") == ("True", "AwsUnavailable")
+    assert world.shell.succeeded == ("Unknown", "Accepted")
+    world.shell.later(seconds=2)
+    assert world.shell.status["attempts"][0]["taskARN"] == world.ecs.only().arn
+    assert world.ecs.requests[0] == world.ecs.requests[1]
+
+
+@pytest.mark.parametrize("when", ["crash before", "crash after"])
+def test_t09_t71_crash_at_run_task_gives_one_task(when: Any) -> None:
+    world = World()
+    world.ecs.answers = [when]
+    with pytest.raises(Crash):
+        world.shell.settle()
+    world.restart()
+    world.shell.later(seconds=20)
+    world.finish()
+    assert world.shell.succeeded == ("True", "Completed")
+    assert len(world.ecs.tasks) == 1
+
+
+def test_crash_before_the_status_write_gives_one_task() -> None:
+    world = World()
+    world.shell.lose_status = True
+    world.shell.settle()
+    assert world.shell.status == {"observedGeneration": -1}
+    world.restart()
+    world.shell.later(minutes=2)
+    assert world.shell.status["attempts"][0]["taskARN"] == world.ecs.only().arn
+
+
+def test_lost_status_of_a_running_build_is_found_again() -> None:
+    world = World()
+    arn = world.launched()
+    world.shell.body["status"] = {"observedGeneration": -1}
+    world.shell.later(minutes=10)
+    assert world.shell.status["attempts"][0]["taskARN"] == arn
+    world.shell.body["status"] = {"observedGeneration": -1}
+    world.shell.later(hours=3)
+    assert world.shell.status["attempts"][0]["taskARN"] == arn
+    assert world.ecs.looks == 1, "only the one whose token may be dead is looked for"
+    assert len(world.ecs.tasks) == 1
+
+
+def test_fault_26_task_that_stopped_while_the_operator_was_down_is_found() -> None:
+    world = World()
+    world.ecs.answers = ["crash after"]
+    with pytest.raises(Crash):
+        world.shell.settle()
+    arn = world.ecs.only().arn
+    world.ecs.reports[arn] = REPORT
+    world.ecs.end(arn, START + timedelta(minutes=100))
+    world.restart()
+    world.shell.later(hours=2)
+    world.shell.settle()
+    assert world.shell.succeeded == ("True", "Completed")
+    assert len(world.ecs.tasks) == 1
+
+
+def test_t08_fault_28_task_that_was_forgotten_is_not_started_again() -> None:
+    world = World()
+    world.ecs.answers = ["crash after"]
+    with pytest.raises(Crash):
+        world.shell.settle()
+    arn = world.ecs.only().arn
+    world.ecs.end(arn, START + timedelta(minutes=1))
+    world.ecs.unseen.add(arn)
+    world.restart()
+    world.shell.later(hours=2)
+    assert world.shell.succeeded == ("False", "TaskRecordExpired")
+    assert world.shell.status["failure"]["class"] == "Infrastructure"
+    assert len(world.ecs.tasks) == 1
+
+
+def test_build_that_nobody_saw_for_hours_is_started_once() -> None:
+    """Never held by the finalizer, so never launched: the time is noted, then it goes the usual way."""
+    world = World(created=START - timedelta(hours=5), timeouts={"queue": "9h"})
+    world.shell.settle()
+    assert world.ecs.looks == 1
+    assert world.shell.writes == ["status", "hold", "status"]
+    assert world.shell.status["attempts"][0]["taskARN"] == world.ecs.only().arn
+
+
+@pytest.mark.parametrize("when", ["crash before", "crash after"])
+def test_old_build_crashing_at_run_task_gives_one_task(when: Any) -> None:
+    world = World(created=START - timedelta(hours=5), timeouts={"queue": "9h"})
+    world.ecs.answers = [when]
+    with pytest.raises(Crash):
+        world.shell.settle()
+    world.restart()
+    world.shell.later(minutes=30)
+    assert len(world.ecs.tasks) == 1
+    assert world.shell.succeeded == ("Unknown", "Provisioning")
+
+
+def test_t49_fault_23_no_capacity_waits_and_then_starts() -> None:
+    world = World()
+    world.ecs.answers = [NO_ROOM] * 5
+    assert world.shell.settle().failed
+    assert world.shell.succeeded == ("Unknown", "WaitingForCapacity")
+    for _ in range(5):
+        world.shell.later(minutes=2)
+    assert world.shell.succeeded == ("Unknown", "Provisioning")
+    assert len(world.ecs.tasks) == 1
+
+
+def test_hours_without_capacity_and_a_restart_still_start_one_task() -> None:
+    """The note that there is no task is renewed, so that the restarted operator finds a young one."""
+    world = World(timeouts={"queue": "9h"})
+    world.ecs.answers = [NO_ROOM] * 60
+    world.shell.settle()
+    for _ in range(60):
+        world.shell.later(minutes=5)
+    assert world.shell.succeeded == ("Unknown", "Provisioning")
+    assert world.ecs.looks == 0
+    assert world.shell.writes.count("status") < 20, "the note is not renewed at every try"
+    assert len(world.ecs.tasks) == 1
+
+
+def test_fault_22_throttling_shows_and_ends() -> None:
+    world = World()
+    world.ecs.answers = [THROTTLED]
+    assert world.shell.settle().failed
+    assert world.shell.succeeded == ("Unknown", "Throttled")
+    world.shell.later(seconds=5)
+    assert world.shell.succeeded == ("Unknown", "Provisioning")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        (Denied("AccessDenied", operation="ecs:RunTask", resource="builds"), "AccessDenied"),
+        (Rejected(Reason.INVALID_SPEC, "InvalidParameterException: subnet"), "TaskFailedToStart"),
+        (Rejected(Reason.CLUSTER_NOT_FOUND, "Cluster not found."), "TaskFailedToStart"),
+    ],
+    ids=["denied", "rejected", "fault 34: no cluster"],
+)
+def test_refused_request_shows_and_ends_after_the_start_timeout(trouble: Exception, reason: str) -> None:
+    world = World()
+    world.ecs.answers = [trouble] * 3
+    world.shell.settle()
+    assert world.shell.succeeded == ("Unknown", "Retrying")
+    world.shell.later(minutes=5)
+    assert world.shell.succeeded == ("Unknown", "Retrying")
+    world.shell.later(minutes=5)
+    assert world.shell.succeeded == ("False", reason)
+    assert world.shell.body["metadata"]["finalizers"] == []
+    assert world.ecs.tasks == {}
+
+
+def test_refused_request_that_is_mended_in_time_starts() -> None:
+    world = World()
+    world.ecs.answers = [Denied("AccessDenied")]
+    world.shell.settle()
+    world.shell.later(minutes=1)
+    assert world.shell.succeeded == ("Unknown", "Provisioning")
+    assert world.shell.status["attempts"] == [
+        {"number": 1, "taskARN": world.ecs.only().arn, "startedAt": timestamp(START + timedelta(minutes=1))}
+    ]
+
+
+# The cache
+
+
+def test_fault_54_build_before_its_cache() -> None:
+    world = World()
+    cache, world.view.body = world.view.body, None
+    outcome = world.shell.settle()
+    assert outcome.again_after is not None
+    assert world.shell.succeeded == ("Unknown", "WaitingForCache")
+    assert world.shell.body["metadata"]["finalizers"] == [], "held only from right before RunTask"
+    world.view.body = cache
+    world.shell.later(minutes=55)
+    assert world.shell.succeeded == ("Unknown", "Provisioning")
+    assert len(world.ecs.tasks) == 1
+
+
+def test_missing_cache_is_a_policy_failure_after_the_queue_timeout() -> None:
+    world = World()
+    world.view.body = None
+    world.shell.settle()
+    world.shell.later(hours=1)
+    assert world.shell.succeeded == ("False", "CacheNotFound")
+    assert world.shell.condition("Stalled") == ("True", "CacheNotFound")
+    assert world.shell.status["failure"]["class"] == "Policy"
+    assert world.shell.writes[-1] == "release"
+
+
+def test_invalid_cache_is_named_and_waited_for() -> None:
+    world = World(cache=cache_body(region="nowhere"))
+    world.shell.settle()
+    assert world.shell.succeeded == ("Unknown", "WaitingForCache")
+    (succeeded,) = [each for each in world.shell.status["conditions"] if each["type"] == "Succeeded"]
+    assert "spec.region" in succeeded["message"]
+
+
+def test_unknown_executor() -> None:
+    world = World(executor="nope")
+    world.shell.settle()
+    assert world.shell.succeeded == ("False", "InvalidSpec")
+    assert world.shell.status["failure"]["message"].startswith("spec.executor")
+    assert world.ecs.requests == []
+
+
+def test_fault_59_invalid_spec_is_terminal_and_calls_nothing() -> None:
+    world = World(service="a\x00b", dockerfile="/etc/passwd")
+    world.shell.settle()
+    assert world.shell.succeeded == ("False", "InvalidSpec")
+    assert {"spec.service", "spec.dockerfile"} <= set(
+        world.shell.status["failure"]["message"].replace(":", " ").split()
+    )
+    assert world.ecs.requests == []
+    assert world.shell.writes == ["status", "release"]
+
+
+def test_disabled_cache_builds_without_and_says_so() -> None:
+    world = World(cache=cache_body(enabled=False))
+    world.launched()
+    assert world.shell.condition("CacheUsed") == ("False", "Disabled")
+    world.finish()
+    assert world.shell.succeeded == ("True", "Completed")
+    assert world.shell.condition("CacheUsed") == ("False", "Disabled")
+    assert world.shell.status["cache"]["reason"] == "Disabled"
+
+
+# Following
+
+
+def test_t50a_fault_27_missing_right_after_the_start_is_a_wait() -> None:
+    world = World()
+    arn = world.launched()
+    world.ecs.unseen.add(arn)
+    writes = list(world.shell.writes)
+    for _ in range(4):
+        world.shell.later(minutes=1)
+    assert world.shell.writes == writes
+    world.shell.later(minutes=2)
+    assert world.shell.succeeded == ("Unknown", "Provisioning")
+    world.ecs.unseen.clear()
+    world.finish()
+    assert world.shell.succeeded == ("True", "Completed")
+
+
+def test_t50b_fault_28_missing_for_an_hour_is_no_success() -> None:
+    world = World()
+    world.ecs.unseen.add(world.launched())
+    world.shell.later(minutes=59)
+    assert world.shell.succeeded[0] == "Unknown"
+    world.shell.later(minutes=6)
+    assert world.shell.succeeded == ("False", "TaskRecordExpired")
+    assert len(world.ecs.tasks) == 1
+
+
+def test_result_of_an_expired_task_is_taken_from_its_log() -> None:
+    world = World()
+    arn = world.launched()
+    world.ecs.unseen.add(arn)
+    world.ecs.reports[arn] = REPORT
+    world.shell.later(hours=8)
+    world.shell.later(minutes=6)
+    assert world.shell.succeeded == ("True", "Completed")
+    assert world.shell.status["image"]["digest"] == DIGEST
+
+
+def test_fault_60_foreign_task_in_status_is_not_followed_nor_stopped() -> None:
+    world = World()
+    own = world.launched()
+    world.ecs.change(own, started_by="somebody-else")
+    world.shell.settle()
+    assert len(world.ecs.tasks) == 1, "ECS gives the token's task, which is what this Build asked for"
+    foreign = TASK_ARN.format(id="f" * 32)
+    world.ecs.change(own, started_by=UID)
+    world.ecs.tasks[foreign] = world.ecs.tasks[own].__class__(arn=foreign, started_by="other", last_status="RUNNING")
+    world.shell.body["status"]["attempts"][0]["taskARN"] = foreign
+    world.shell.settle()
+    assert world.shell.status["attempts"][0]["taskARN"] == own
+    world.shell.body["status"]["attempts"][0]["taskARN"] = foreign
+    world.shell.delete()
+    for _ in range(3):
+        world.shell.later(seconds=40)
+    assert world.ecs.stops == [own]
+
+
+def test_denied_look_is_shown_and_changes_nothing() -> None:
+    world = World()
+    world.launched()
+    world.ecs.sighting_trouble = "ecs:DescribeTasks on builds: AccessDenied"
+    world.shell.settle()
+    assert world.shell.succeeded == ("Unknown", "Provisioning")
+    assert world.shell.condition("Reconciling") == ("True", "AwsUnavailable")
+    world.ecs.sighting_trouble = ""
+    world.finish()
+    assert world.shell.succeeded == ("True", "Completed")
+
+
+# Ends
+
+
+def test_failed_step_has_class_exit_code_tail_and_hint() -> None:
+    world = World()
+    world.launched()
+    world.finish(codes={"fetch": 0, "build": 1, "report": 0})
+    failure = world.shell.status["failure"]
+    assert world.shell.succeeded == ("False", "BuildStepFailed")
+    assert world.shell.condition("Stalled") == ("True", "BuildStepFailed")
+    assert failure["class"] == "User"
+    assert failure["exitCode"] == 1
+    assert failure["logTail"] == "ERROR: exit code: 1"
+    assert failure["hint"]
+    assert "image" not in world.shell.status
+
+
+def test_missing_source_shows_the_log_of_fetch() -> None:
+    world = World()
+    world.launched()
+    world.finish(codes={"fetch": 2, "build": None, "report": None})
+    assert world.shell.succeeded == ("False", "SourceNotFound")
+    assert world.shell.status["failure"]["logTail"] == "fetch: not found"
+    assert world.shell.status["logs"]["stream"].startswith("build/fetch/")
+    assert world.shell.status["attempts"][0]["exitCode"] == 2
+
+
+def test_t66_report_that_comes_late_is_waited_for() -> None:
+    world = World()
+    arn = world.launched()
+    world.ecs.end(arn, world.shell.now)
+    writes = list(world.shell.writes)
+    for _ in range(4):
+        assert world.shell.settle().again_after == 2.0
+        world.shell.now += timedelta(seconds=4)
+    assert world.shell.writes == writes
+    world.ecs.reports[arn] = REPORT
+    world.shell.settle()
+    assert world.shell.status["image"]["digest"] == DIGEST
+
+
+def test_t65_report_that_never_comes_does_not_keep_the_build() -> None:
+    world = World()
+    world.ecs.end(world.launched(), world.shell.now)
+    world.shell.settle()
+    world.shell.later(seconds=20)
+    assert world.shell.succeeded == ("True", "Completed")
+    assert world.shell.condition("CacheUsed") == ("", "")
+
+
+def test_fault_31_without_report_container_nothing_is_waited_for() -> None:
+    world = World()
+    world.ecs.end(world.launched(), world.shell.now, codes={"fetch": 0, "build": 0, "report": 1})
+    world.shell.settle()
+    assert world.shell.succeeded == ("True", "Completed")
+
+
+@pytest.mark.parametrize("trouble", [Unavailable("throttled"), Denied("no"), Rejected(Reason.INVALID_SPEC, "bad")])
+def test_t67_log_trouble_does_not_change_the_end(trouble: Exception) -> None:
+    world = World()
+    world.ecs.log_trouble = trouble
+    world.ecs.end(world.launched(), world.shell.now, codes={"fetch": 0, "build": 1, "report": 0})
+    world.shell.settle()
+    world.shell.later(seconds=20)
+    assert world.shell.succeeded == ("False", "BuildStepFailed")
+    assert "logTail" not in world.shell.status["failure"]
+
+
+def test_t52_interruption_is_infrastructure() -> None:
+    world = World()
+    world.launched()
+    world.finish(stop_code="SpotInterruption", reason="Your Spot Task was interrupted.")
+    assert world.shell.succeeded == ("False", "Interrupted")
+    assert world.shell.status["failure"]["class"] == "Infrastructure"
+    assert world.shell.status["attempts"][0]["stopCode"] == "SpotInterruption"
+
+
+# Deletion
+
+
+def test_fault_52_pending_build_is_free_at_once() -> None:
+    world = World()
+    world.view.body = None
+    world.shell.settle()
+    world.shell.delete()
+    assert world.shell.settle() == Outcome()
+
+
+def test_fault_52_running_build_is_stopped_once_and_waited_for() -> None:
+    world = World()
+    arn = world.launched()
+    world.ecs.run(arn, world.shell.now)
+    world.shell.delete()
+    for _ in range(3):
+        world.shell.later(seconds=5)
+        assert world.shell.succeeded == ("Unknown", "Cancelling")
+        assert not world.shell.gone()
+    assert world.ecs.stops == [arn]
+    world.ecs.end(arn, world.shell.now, codes={"fetch": 0, "build": 137, "report": None}, stop_code="UserInitiated")
+    world.shell.settle()
+    assert world.shell.gone()
+
+
+def test_t57_build_deleted_while_run_task_is_in_flight_leaves_no_task() -> None:
+    world = World()
+    world.ecs.answers = ["crash after"]
+    with pytest.raises(Crash):
+        world.shell.settle()
+    arn = world.ecs.only().arn
+    world.ecs.unlisted.add(arn)
+    world.restart()
+    world.shell.delete()
+    world.shell.later(seconds=5)
+    assert not world.shell.gone()
+    world.ecs.unlisted.clear()
+    world.shell.later(seconds=5)
+    assert world.ecs.stops == [arn]
+    world.ecs.end(arn, world.shell.now, stop_code="UserInitiated")
+    world.shell.later(seconds=30)
+    assert world.shell.gone()
+
+
+def test_held_build_without_a_task_is_let_go_after_a_minute() -> None:
+    world = World()
+    world.ecs.answers = [NO_ROOM]
+    world.shell.settle()
+    world.shell.delete()
+    world.shell.later(seconds=30)
+    assert not world.shell.gone()
+    world.shell.later(seconds=31)
+    assert world.shell.gone()
+    assert world.ecs.tasks == {}
+
+
+def test_fault_32_deleted_build_whose_task_is_gone() -> None:
+    world = World()
+    arn = world.launched()
+    world.ecs.unseen.add(arn)
+    world.shell.delete()
+    world.shell.settle()
+    world.shell.later(minutes=6)
+    assert world.shell.gone()
+
+
+def test_finished_build_that_is_deleted_is_let_go() -> None:
+    world = World()
+    world.launched()
+    world.finish()
+    world.shell.delete()
+    assert world.shell.settle() == Outcome()
+
+
+def test_running_build_whose_cache_is_gone_is_stopped_all_the_same() -> None:
+    world = World()
+    arn = world.launched()
+    world.view.body = None
+    world.shell.delete()
+    world.shell.settle()
+    assert world.ecs.stops == [arn]
+
+
+# Everything at once
+
+EVENTS = st.sampled_from(
+    ["pass", "minute", "hour", "restart", "lose answer", "crash before", "crash after", "no room", "throttle", "denied",
+     "lose status", "wipe status", "run", "end", "fail", "hide", "show", "cache gone", "cache back", "delete"]
+)  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(st.lists(EVENTS, max_size=25))
+def test_one_task_terminal_is_terminal_and_no_task_left_behind(events: list[str]) -> None:
+    """Whatever happens in whatever order: never two tasks, a verdict never changes, and a Build that is gone has no running task."""
+    world = World(timeouts={"queue": "100h"})
+    shell, ecs = world.shell, world.ecs
+    verdict: tuple[str, str] | None = None
+    forgotten = False
+    for event in [*events, "show", "cache back", "pass"]:
+        running = [arn for arn, task in ecs.tasks.items() if task.phase != "Stopped"]
+        match event:
+            case "minute":
+                shell.now += timedelta(minutes=1)
+            case "hour":
+                # What has stopped longer than an hour ago is not shown any more.
+                shell.now += timedelta(hours=1)
+                ecs.unseen |= {arn for arn, task in ecs.tasks.items() if task.phase == "Stopped"}
+                forgotten = True
+            case "restart":
+                world.restart()
+            case "lose answer":
+                ecs.answers.append("lost")
+            case "crash before" | "crash after":
+                ecs.answers.append(event)
+            case "no room":
+                ecs.answers.append(NO_ROOM)
+            case "throttle":
+                ecs.answers.append(THROTTLED)
+            case "denied":
+                ecs.answers.append(Denied("no"))
+            case "lose status":
+                shell.lose_status = True
+            case "wipe status":
+                if verdict is None:
+                    shell.body["status"] = {"observedGeneration": -1}
+            case "run":
+                for arn in running:
+                    ecs.run(arn, shell.now)
+            case "end" | "fail":
+                for arn in running:
+                    # Only a build that ended well has a digest to report.
+                    ecs.reports[arn] = REPORT if event == "end" else Report()
+                    ecs.tails[arn, "build"] = "ERROR"
+                    ecs.end(arn, shell.now, codes={"fetch": 0, "build": int(event == "fail"), "report": 0})
+            case "hide":
+                ecs.unlisted |= set(ecs.tasks)
+            case "show":
+                ecs.unlisted.clear()
+            case "cache gone":
+                world.view.body = None
+            case "cache back":
+                world.view.body = cache_body()
+            case "delete":
+                if "deletionTimestamp" not in shell.body["metadata"]:
+                    shell.delete()
+        if shell.gone():
+            break
+        known = any("taskARN" in row for row in shell.status.get("attempts", ()))
+        if world.view.body is None and ecs.tasks and not known:
+            # Neither status nor cache: nobody can know in which cluster to look. A BuildCache does not go while Builds
+            # need it, so somebody forced it.
+            forgotten = True
+        try:
+            shell.settle()
+        except Crash:
+            world.restart()
+        assert len(ecs.tasks) <= 1
+        for condition in shell.status.get("conditions", ()):
+            if condition["type"] == "Succeeded" and condition["status"] != "Unknown":
+                verdict = verdict or (condition["status"], condition["reason"])
+                assert (condition["status"], condition["reason"]) == verdict
+                if verdict[0] == "True":
+                    assert all(task.exit_code("build") == 0 for task in ecs.tasks.values())
+    held = shell.body["metadata"]["finalizers"] != []
+    left = [task for task in ecs.tasks.values() if task.phase != "Stopped" and task.desired_status != "STOPPED"]
+    assert not left or held or forgotten, "a task that runs has a Build that is held for it"
