@@ -1,8 +1,9 @@
-"""`python -m lab`: up, down, status, demo for people and make; serve is what `up` starts."""
+"""`python -m lab`: up, down, status, demo, bench-dispatch for people and make; serve is what `up` starts."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from lab import service
 from lab.errors import LabError
 from lab.files import Folder
+from lab.toolchain import ensure
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,12 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("down", help="stop the lab and remove everything it made")
     commands.add_parser("status", help="say whether the lab is up, and where its parts are (exit code 3: it is not)")
     commands.add_parser("demo", help="the whole walk: a cache, a cold build, a warm one, one after a change, clean-up")
+    commands.add_parser("bench-dispatch", help="time from the creation of a Build to RunTask, in a lab of its own")
     options = parser.parse_args(arguments)
     folder = Folder.from_environment()
     try:
         match options.command:
             case "up":
                 service.up(folder, options.runtime, _say)
+                _say(service.status(folder)[1])
+                kubectl = ensure("kubectl", _say)
+                kubeconfig = json.loads(folder.info.read_text())["kubeconfig"]
+                _say(f"to look around: export KUBECONFIG={kubeconfig} PATH={kubectl.parent}:$PATH")
             case "down":
                 service.down(folder, _say)
             case "status":
@@ -48,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 sys.stderr.flush()
                 # Not `return`: after a failed start a thread may still be building a tool, and Python would wait for it.
                 os._exit(code)
+            case "bench-dispatch":
+                from lab.bench import main as bench
+
+                return bench()
             case _:
                 from lab.demo import main as demo
 

@@ -50,8 +50,9 @@ def up(folder: Folder, runtime: RuntimeName, progress: Progress) -> None:
     try:
         _follow(folder, record, child, progress)
     except KeyboardInterrupt:
-        progress("interrupted: taking the lab down again")
-        down(folder, progress)
+        if child is not None:
+            progress("interrupted: taking the lab down again")
+            down(folder, progress)
         raise
 
 
