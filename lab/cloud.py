@@ -10,7 +10,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from lab.aws import Aws
-from lab.dockerd import Dockerd
+from lab.dockerd import LABEL, Dockerd
+from lab.ecs.docker_runtime import DockerRuntime
+from lab.ecs.runtime import Runtime
 from lab.files import Folder, RuntimeName
 from lab.images import Images
 from lab.process import Processes
@@ -36,6 +38,7 @@ class Cloud:
         runtime: RuntimeName,
         on_crash: Callable[[], None],
     ) -> None:
+        self._folder = folder
         self._progress = progress
         self._runtime = runtime
         self._on_crash = on_crash
@@ -73,11 +76,22 @@ class Cloud:
             self.registry, client = registry.result(), engine.result()
             images = Images(client, self.registry, self._progress, on_push=self._registry.keep_as_seed)
             names = pool.submit(images.ensure)
-            self._start_aws()
+            self._start_aws(
+                DockerRuntime(
+                    client,
+                    label={LABEL: self._engine.label},
+                    registry=self.registry,
+                    aws_url=lambda: self.url,
+                    region=REGION,
+                    state_dir=self._folder.path,
+                )
+            )
             self.runner_image = names.result().operator
         self._progress(f"registry and images: ready after {time.monotonic() - began:.1f} s")
 
-    def _start_aws(self) -> None:
-        self._aws = Aws(region=REGION, account=ACCOUNT, registry=self.registry, on_crash=self._on_crash)
+    def _start_aws(self, runtime: Runtime | None = None) -> None:
+        self._aws = Aws(
+            region=REGION, account=ACCOUNT, registry=self.registry, runtime=runtime, on_crash=self._on_crash
+        )
         self.url = self._aws.start()
         self._progress(f"AWS: ready at {self.url}")
