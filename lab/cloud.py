@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from lab.aws import Aws
+from lab.command import Progress
 from lab.dockerd import LABEL, Dockerd
 from lab.ecs.docker_runtime import DockerRuntime
 from lab.ecs.runtime import Runtime
@@ -17,7 +18,7 @@ from lab.files import Folder, RuntimeName
 from lab.images import Images
 from lab.process import Processes
 from lab.registry import Registry
-from lab.toolchain import Progress, cache_folder
+from lab.toolchain import cache_folder
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"

@@ -6,17 +6,31 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from lab.errors import LabError
-from lab.toolchain import PROGRESS_EVERY, Progress
+
+Progress = Callable[[str], None]
+"""Takes a line for the person who waits."""
+
+PROGRESS_EVERY = 10.0
+"""Seconds between two lines on the same step."""
 
 
-def run(what: str, command: Sequence[str | os.PathLike[str]], progress: Progress, env: Mapping[str, str]) -> None:
+def run(
+    what: str,
+    command: Sequence[str | os.PathLike[str]],
+    progress: Progress,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+) -> None:
     """Run `command`, with a line every ten seconds; LabError with the end of its output when it fails."""
     began = time.monotonic()
     with tempfile.TemporaryFile() as output:
-        with subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output) as child:
+        with subprocess.Popen(
+            command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        ) as child:
             try:
                 while True:
                     try:
@@ -31,4 +45,4 @@ def run(what: str, command: Sequence[str | os.PathLike[str]], progress: Progress
             output.seek(0)
             end = output.read()[-2000:].decode(errors="replace").strip()
             text = " ".join(os.fspath(part) for part in command)
-            raise LabError(f"{what} failed: exit code {code} of `{text}`\n{end}")
+            raise LabError(f"{what} failed: exit code {code} of `{text}`{f' in {cwd}' if cwd else ''}\n{end}")

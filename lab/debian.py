@@ -12,8 +12,7 @@ import time
 from pathlib import Path
 
 from lab import packages
-from lab.command import run
-from lab.toolchain import Progress
+from lab.command import Progress, run
 
 SUITE = "bookworm"
 MIRROR = "http://deb.debian.org/debian"

@@ -25,10 +25,11 @@ import docker.errors
 import requests
 
 from lab import docker_leftovers, packages
+from lab.command import Progress
 from lab.errors import LabError
 from lab.files import Folder, write_atomically
 from lab.process import Child, Processes
-from lab.toolchain import Progress, cache_folder
+from lab.toolchain import cache_folder
 
 LABEL = "buildcache.dev/lab"
 NAME = "dockerd"

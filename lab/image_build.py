@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 import docker
 import docker.errors
 
+from lab.command import PROGRESS_EVERY, Progress
 from lab.errors import LabError
-from lab.toolchain import PROGRESS_EVERY, Progress
 
 INPUTS = "buildcache.dev/inputs"
 """Label with the hash of everything an image is made of."""

@@ -20,10 +20,11 @@ import docker
 import docker.errors
 
 from lab import debian, image_build
+from lab.command import Progress
 from lab.errors import LabError
 from lab.files import PROJECT
 from lab.registry_push import push_once
-from lab.toolchain import Progress, cache_folder, ensure, locked, source_folder
+from lab.toolchain import cache_folder, ensure, locked, source_folder
 
 BASE = "debian:12"
 BUILDKIT = "moby/buildkit:v0.32.2"

@@ -20,11 +20,12 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from lab.command import Progress
 from lab.errors import LabError
 from lab.files import PROJECT, write_atomically
 from lab.process import Child, Processes
 from lab.server import answers, start_server
-from lab.toolchain import Progress, ensure
+from lab.toolchain import ensure
 
 ISSUER = "https://kubernetes.default.svc"
 # Namespaces must go, owners' children must go, `view` and `edit` must gather aggregated roles; nothing else runs here.

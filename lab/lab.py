@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from lab.cloud import ACCOUNT, REGION, Cloud
+from lab.command import Progress
 from lab.control import Control
 from lab.files import PROJECT, Folder, RuntimeName, write_atomically
 from lab.kube_proxy import KubeProxy
@@ -23,7 +24,6 @@ from lab.leftovers import end_leftovers
 from lab.loop import Loop
 from lab.operator import COMMAND, Operator, environment
 from lab.process import Processes
-from lab.toolchain import Progress
 
 
 class OperatorInfo(TypedDict):

@@ -5,10 +5,10 @@ Called by `lab.lab` (start) and `lab.service` (up, down).
 
 from __future__ import annotations
 
+from lab.command import Progress
 from lab.errors import LabError
 from lab.files import Folder
 from lab.process import sweep
-from lab.toolchain import Progress
 
 
 def end_leftovers(folder: Folder, progress: Progress) -> None:

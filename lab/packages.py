@@ -10,9 +10,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.command import run
+from lab.command import Progress, run
 from lab.errors import LabError
-from lab.toolchain import Progress
 
 LISTS = Path("/var/lib/apt/lists")
 

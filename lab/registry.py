@@ -16,10 +16,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from lab.command import Progress
 from lab.files import write_atomically
 from lab.process import Child, Processes
 from lab.server import answers, start_server
-from lab.toolchain import Progress, ensure, locked
+from lab.toolchain import ensure, locked
 
 
 class Registry:

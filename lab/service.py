@@ -17,11 +17,11 @@ import time
 import traceback
 from collections.abc import Iterator
 
+from lab.command import Progress
 from lab.errors import LabError
 from lab.files import PROJECT, Folder, RuntimeName
 from lab.leftovers import end_leftovers
 from lab.process import Child, Processes, Record, end, read_record, tail
-from lab.toolchain import Progress
 
 SERVE = "serve"
 STOP_DEADLINE = 60.0  # containers and dockerd want their time

@@ -16,18 +16,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
+from lab.command import Progress, run
 from lab.errors import LabError
 
-Progress = Callable[[str], None]
-
 TOOLS = Path(__file__).parent / "tools"
-PROGRESS_EVERY = 10.0
 
 # moby/buildkit v0.32.2 panics on eStargz when built with Go 1.27, so the lab wants exactly this line of Go.
 GO_LINE = "go1.26"
@@ -180,32 +177,11 @@ def _is_right_line(go: Path) -> bool:
 
 
 def _run(what: str, command: list[str], *, cwd: Path, env: dict[str, str], progress: Progress) -> None:
-    """Run to the end with a line at the start, one every ten seconds and one when it is done."""
+    """Run to the end, saying so before and after."""
     began = time.monotonic()
     progress(f"{what} (once; kept in {cache_folder()})")
-    with tempfile.TemporaryFile() as output:
-        with subprocess.Popen(
-            command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        ) as child:
-            try:
-                while True:
-                    try:
-                        code = child.wait(timeout=PROGRESS_EVERY)
-                        break
-                    except subprocess.TimeoutExpired:
-                        progress(f"{what}: {time.monotonic() - began:.0f} s")
-            except BaseException:
-                child.kill()
-                raise
-        if code:
-            raise LabError(f"{what} failed with exit code {code} in {cwd}:\n{_tail(output)}")
+    run(what, command, progress, env, cwd)
     progress(f"{what}: done in {time.monotonic() - began:.0f} s")
-
-
-def _tail(output: IO[bytes], size: int = 4000) -> str:
-    output.seek(0, os.SEEK_END)
-    output.seek(max(0, output.tell() - size))
-    return output.read().decode(errors="replace").strip()
 
 
 @contextmanager

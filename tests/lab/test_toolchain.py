@@ -68,7 +68,7 @@ def test_a_failed_build_says_why_and_leaves_nothing_that_looks_built(
     builds: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_GO_FAILS", "yes")
-    with pytest.raises(LabError, match=r"building etcd failed with exit code 1 in .*tools/etcd:\ncannot find module"):
+    with pytest.raises(LabError, match=r"building etcd failed: exit code 1 of .*tools/etcd\ncannot find module"):
         toolchain.ensure("etcd", print)
     assert not [path for path in (toolchain.cache_folder() / "tools").iterdir() if path.is_dir()]
     monkeypatch.delenv("FAKE_GO_FAILS")
