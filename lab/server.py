@@ -5,7 +5,9 @@ Used for etcd, kube-apiserver and the registry, which want their port as a flag.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import socket
 import ssl
 import time
@@ -18,14 +20,23 @@ from lab.errors import LabError
 from lab.process import Child, Processes
 
 ATTEMPTS = 5
+FIRST_PORT, PORTS = 10_000, 12_000
 
 
 def free_port() -> int:
-    """A port that is free now; whoever binds it first has it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that is free now; whoever binds it first has it.
+
+    Below the range from which the kernel gives ports to outgoing connections: those come and go by the thousand, and one of
+    them would sooner or later sit on the port of a process that is just being restarted.
+    """
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    candidates = range(max(FIRST_PORT, first - PORTS), first)
+    for port in (*random.sample(candidates, len(candidates)), 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found: int = probe.getsockname()[1]
+            return found
+    raise LabError("this machine has no free port on 127.0.0.1")
 
 
 def start_server(
