@@ -152,6 +152,14 @@ class Engine:
             result.reasons[name] = reason
         return result
 
+    def line(self, task: Task, name: str, text: str, seconds: float = 60) -> None:
+        """Wait until the container has written a line that holds `text`."""
+        deadline = time.monotonic() + seconds
+        lines = self.ward.logs[f"build/{name}/{task.id}"]
+        while not any(text in line for line in lines):
+            assert time.monotonic() < deadline, f"{name} has only written {lines}"
+            time.sleep(0.02)
+
     def left(self) -> list[str]:
         """Containers and volumes of this lab."""
         wanted = {"label": f"{LABEL}={self.dockerd.label}"}

@@ -11,13 +11,6 @@ from tests.lab.docker.engine import Engine, after, shell
 pytestmark = pytest.mark.docker
 
 
-def wait_for_line(engine: Engine, stream: str, line: str, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while line not in engine.ward.logs[stream]:
-        assert time.monotonic() < deadline, f"{stream} has only {engine.ward.logs[stream]}"
-        time.sleep(0.02)
-
-
 def test_three_containers_run_in_order_over_one_volume(engine: Engine) -> None:
     result = engine.run(
         shell("fetch", "echo fetched | tee /workspace/source", essential=False),
@@ -74,7 +67,7 @@ def test_T53_a_program_that_is_not_in_the_image_never_starts(engine: Engine) -> 
 
 def test_a_stopped_task_gets_SIGTERM_and_may_end_by_itself(engine: Engine) -> None:
     task = engine.start_task(shell("build", "trap 'echo bye; exit 9' TERM; echo up; while :; do sleep 0.05; done"))
-    wait_for_line(engine, f"build/build/{task.id}", "up")
+    engine.line(task, "build", "up")
     assert task.stop("UserInitiated", "cancelled")
     result = engine.ended(task)
     assert result.exit_codes == {"build": 9}
@@ -84,7 +77,7 @@ def test_a_stopped_task_gets_SIGTERM_and_may_end_by_itself(engine: Engine) -> No
 
 def test_a_container_deaf_to_SIGTERM_is_killed_after_its_stopTimeout(engine: Engine) -> None:
     task = engine.start_task(shell("build", "trap '' TERM; echo up; while :; do sleep 0.05; done", stopTimeout=1))
-    wait_for_line(engine, f"build/build/{task.id}", "up")
+    engine.line(task, "build", "up")
     began = time.monotonic()
     task.stop("UserInitiated", "cancelled")
     result = engine.ended(task)
@@ -156,7 +149,7 @@ def test_closing_a_runtime_kills_its_tasks_at_once_and_silently(engine: Engine) 
     task = engine.task(shell("build", "trap '' TERM; echo up; while :; do sleep 0.05; done"))
     assert task.provisioned()
     old.start(task)
-    wait_for_line(engine, f"build/build/{task.id}", "up")
+    engine.line(task, "build", "up")
     began = time.monotonic()
     old.close()
     assert time.monotonic() - began < 5
