@@ -161,7 +161,17 @@ def test_t06_t08_guard(held: bool, age: int, noted: int | None, expected: str) -
 def test_t08_nothing_found_is_an_end_only_where_a_task_may_have_been_forgotten() -> None:
     assert nothing_found(a_build(held=False), START + timedelta(hours=5)) == "record"
     assert nothing_found(a_build(held=True), START + timedelta(minutes=55)) == "record"
-    lost = nothing_found(a_build(held=True), START + timedelta(minutes=60))
+    assert isinstance(nothing_found(a_build(held=True), START + timedelta(minutes=60)), Wait), (
+        "the first look is not the last"
+    )
+    looked = build_status.pending(a_build().status, Reason.ACCEPTED, "looks", AT).to_json()
+    assert isinstance(
+        nothing_found(
+            a_build(held=True, created=START - timedelta(hours=2), status=looked), START + timedelta(seconds=59)
+        ),
+        Wait,
+    )
+    lost = nothing_found(a_build(held=True, status=looked), START + timedelta(minutes=60))
     assert isinstance(lost, Failed)
     assert lost.reason is Reason.TASK_RECORD_EXPIRED
 

@@ -182,8 +182,24 @@ def test_t08_fault_28_task_that_was_forgotten_is_not_started_again() -> None:
     world.ecs.unseen.add(arn)
     world.restart()
     world.shell.later(hours=2)
+    assert world.shell.succeeded == ("Unknown", "Accepted"), "the first look is not the last"
+    world.shell.later(minutes=1)
     assert world.shell.succeeded == ("False", "TaskRecordExpired")
     assert world.shell.status["failure"]["class"] == "Infrastructure"
+    assert len(world.ecs.tasks) == 1
+
+
+def test_task_that_is_not_listed_yet_is_not_given_up() -> None:
+    """Somebody has emptied the status of an old Build right after its task was started."""
+    world = World(created=START - timedelta(hours=5), timeouts={"queue": "9h"})
+    arn = world.launched()
+    world.shell.body["status"] = {"observedGeneration": -1}
+    world.ecs.unlisted.add(arn)
+    world.shell.settle()
+    world.shell.later(seconds=30)
+    world.ecs.unlisted.clear()
+    world.shell.later(seconds=5)
+    assert world.shell.status["attempts"][0]["taskARN"] == arn
     assert len(world.ecs.tasks) == 1
 
 

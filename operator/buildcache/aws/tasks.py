@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -75,11 +75,16 @@ def find_task(ecs: ECSClient, cluster: str, started_by: str, family: str | None)
 
     Two questions, because `startedBy` may be the only filter and then shows only tasks that shall run.
     """
-    running = _newest(ecs, cluster, started_by, _pages(ecs, {"cluster": cluster, "startedBy": started_by}))
-    if running is not None or family is None:
-        return running
+    listed = [arn for arns in _pages(ecs, {"cluster": cluster, "startedBy": started_by}) for arn in arns]
+    if listed:
+        seen = _described(ecs, cluster, [listed])
+        # Listed under our name, so it is ours, also when ECS cannot describe it yet.
+        unseen = [Task(arn=arn, started_by=started_by) for arn in listed if arn not in {task.arn for task in seen}]
+        return _newest([*seen, *unseen])
+    if family is None:
+        return None
     stopped = _pages(ecs, {"cluster": cluster, "family": family, "desiredStatus": "STOPPED"})
-    return _newest(ecs, cluster, started_by, stopped)
+    return _newest(task for task in _described(ecs, cluster, stopped) if task.started_by == started_by)
 
 
 def stop_task(ecs: ECSClient, cluster: str, arn: str, reason: str) -> Task | None:
@@ -110,10 +115,11 @@ def _pages(ecs: ECSClient, request: ListTasksRequestTypeDef) -> Iterator[Sequenc
         request = {**request, "nextToken": page["nextToken"]}
 
 
-def _newest(ecs: ECSClient, cluster: str, started_by: str, pages: Iterator[Sequence[str]]) -> Task | None:
-    found = [
-        task for arns in pages for task in describe_tasks(ecs, cluster, arns).tasks if task.started_by == started_by
-    ]
+def _described(ecs: ECSClient, cluster: str, pages: Iterable[Sequence[str]]) -> list[Task]:
+    return [task for arns in pages for task in describe_tasks(ecs, cluster, arns[:DESCRIBE_LIMIT]).tasks]
+
+
+def _newest(found: Iterable[Task]) -> Task | None:
     return max(found, key=lambda task: (task.created_at is not None, task.created_at), default=None)
 
 

@@ -28,6 +28,12 @@ from .task_state import RECORD_LIFE, TaskRef
 TOKEN_LIFE = timedelta(minutes=50)
 """ECS keeps a client token for the task's life and an hour; ten minutes of it are for clocks that differ."""
 
+LOOK_GRACE = timedelta(seconds=60)
+"""So long a task that was just started may not be listed yet."""
+
+LOOK_PERIOD = 5.0
+"""Seconds between looks for a task."""
+
 CACHE_PERIOD = 5.0
 """Seconds until a Build that waits for its BuildCache looks again; reads memory only, and a change of the cache wakes it at once."""
 
@@ -242,14 +248,19 @@ def guard(build: Build, now: datetime) -> Guard:
     return "run" if is_held(build.metadata) else "hold"
 
 
-def nothing_found(build: Build, now: datetime) -> Literal["record"] | Failed:
+def nothing_found(build: Build, now: datetime) -> Literal["record"] | Wait | Failed:
     """What it means that ECS has no task of a Build whose token may be dead.
 
     record: there never was one, and now is the moment to note as the last one known; the token protects from there on. That is known when
-    the finalizer is off, and when a task started since the last known moment would still be shown.
+    the finalizer is off, and when a task started since the last known moment would still be shown. Otherwise it is lost: unless our note
+    was taken out of the status and the task has only just been started, so the first look is not the last.
     """
     if not is_held(build.metadata) or now - unlaunched_at(build, now) < RECORD_LIFE - timedelta(minutes=1):
         return "record"
+    told = find_condition(build.status.conditions, ConditionType.SUCCEEDED)
+    since = moment(told.last_transition_time) if told is not None else None
+    if since is None or now - since < LOOK_GRACE:
+        return Wait(Reason.ACCEPTED, "looks for a task that may have been started before", again_after=LOOK_PERIOD)
     return Failed(
         Reason.TASK_RECORD_EXPIRED,
         "the operator was away for more than an hour and ECS has no task of this Build: it may have run and been forgotten",

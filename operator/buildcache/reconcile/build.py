@@ -134,8 +134,7 @@ class BuildReconciler:
         else:
             step = admit(build, case.cache, cluster_id=self._cluster_id, attempt=attempt, now=now)
         if isinstance(step, Wait):
-            told = build_status.pending(case.status, step.reason, step.message, case.at)
-            return _changed(case.status, told, again_after=step.again_after)
+            return _wait(case, step)
         if isinstance(step, Failed):
             return self._give_up(case, step)
         before = guard(build, now)
@@ -162,6 +161,8 @@ class BuildReconciler:
         verdict = nothing_found(case.build, case.now)
         if isinstance(verdict, Failed):
             return self._fail(case, verdict)
+        if isinstance(verdict, Wait):
+            return _wait(case, verdict)
         return _changed(case.status, build_status.recorded(case.status, case.at), again_after=0)
 
     def _run(self, case: _Case, step: StartTask) -> Outcome:
@@ -306,6 +307,11 @@ def _changed(
 ) -> Outcome:
     """The outcome of a pass after which the Build goes on; without news in it nothing is written."""
     return Outcome(None if after == before else after.to_json(), again_after=again_after, failed=failed)
+
+
+def _wait(case: _Case, wait: Wait) -> Outcome:
+    told = build_status.pending(case.status, wait.reason, wait.message, case.at)
+    return _changed(case.status, told, again_after=wait.again_after)
 
 
 def _ended(status: BuildStatus) -> Outcome:

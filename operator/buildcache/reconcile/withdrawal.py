@@ -6,13 +6,13 @@ Nothing is let go before its task is gone, so that a Build deleted at any moment
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from buildcache.api.build import BuildStatus
 from buildcache.api.cache import BuildCache
 from buildcache.api.meta import Metadata
 from buildcache.core import build_status
-from buildcache.core.build import created_at, moment, trusted_task
+from buildcache.core.build import LOOK_GRACE, LOOK_PERIOD, created_at, moment, trusted_task
 from buildcache.core.build_status import Stamp
 from buildcache.core.errors import Denied, Rejected
 from buildcache.core.log_text import one_line
@@ -23,10 +23,7 @@ from .executor import Executor, cluster_of
 
 logger = logging.getLogger(__name__)
 
-LOOK_GRACE = timedelta(seconds=60)
-"""So long a task that was just started may not be listed yet."""
-
-_LOOK_PERIOD, _FOLLOW_PERIOD, _TROUBLE_PERIOD = 5.0, 30.0, 60.0
+_FOLLOW_PERIOD, _TROUBLE_PERIOD = 30.0, 60.0
 
 
 class Withdrawal:
@@ -70,11 +67,11 @@ class Withdrawal:
             if seen is None:
                 if sighting.trouble:
                     status = build_status.pending(status, Reason.CANCELLING, one_line(sighting.trouble, 512), at)
-                return status, _LOOK_PERIOD
+                return status, LOOK_PERIOD
             if isinstance(seen, Missing):
                 launched = moment(status.attempts[-1].started_at) or created_at(metadata, at.now)
                 if at.now - seen.since < MISSING_GRACE and not record_expired(seen, launched, at.now):
-                    return status, _LOOK_PERIOD
+                    return status, LOOK_PERIOD
                 self._executor.forget(ref, uid)
                 return status, None
             if seen.started_by == uid:
@@ -85,7 +82,7 @@ class Withdrawal:
         if task is None:
             task = self._find(uid, cache)
             if task is None:
-                return status, _LOOK_PERIOD if cache is not None and at.now - since < LOOK_GRACE else None
+                return status, LOOK_PERIOD if cache is not None and at.now - since < LOOK_GRACE else None
             ref = TaskRef.parse(task.arn)
             status = build_status.adopted(status, task, at)
         if ref is None or task.phase == "Stopped":
