@@ -99,6 +99,9 @@ def _routes(service: str) -> Iterator[Route]:
         return
     for name in model.operation_names:
         operation = model.operation_model(name)
+        if operation.deprecated:
+            # S3's old operations share method and path with those that replaced them.
+            continue
         path, _, query = operation.http["requestUri"].partition("?")
         pattern = re.escape(path.rstrip("/") or "/")
         pattern = re.sub(r"\\\{[A-Za-z]+\\\+\\\}", "(.+)", pattern)

@@ -8,7 +8,7 @@ agent/engine/dependencygraph, pull requests 3218 and 3927): a dependency that ca
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 Condition = Literal["START", "COMPLETE", "SUCCESS", "HEALTHY"]
@@ -58,7 +58,7 @@ class Step:
     """What follows from the progress of all containers."""
 
     start: tuple[str, ...] = ()
-    unreachable: Mapping[str, str] | None = None
+    unreachable: Mapping[str, str] = field(default_factory=dict)
     """Containers that can never start, each with its reason."""
     stop: tuple[str, str] | None = None
     """Stop code and stopped reason of the task, when it must stop now."""

@@ -58,9 +58,8 @@ def test_definitions_are_listed_in_pages_and_in_order(aws: Served) -> None:
     ecs = aws.client("ecs")
     family = unique()
     arns = [register(aws, family=family)["taskDefinition"]["taskDefinitionArn"] for _ in range(12)]
-    listed = ecs.get_paginator("list_task_definitions").paginate(
-        familyPrefix=family, sort="DESC", PaginationConfig={"PageSize": 5}
-    )
+    paginator = ecs.get_paginator("list_task_definitions")
+    listed = list(paginator.paginate(familyPrefix=family, sort="DESC", PaginationConfig={"PageSize": 5}))
     assert [len(page["taskDefinitionArns"]) for page in listed] == [5, 5, 2]
     assert [arn for page in listed for arn in page["taskDefinitionArns"]] == arns[::-1]
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import boto3
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.config import Config
 
 from lab.aws.operations import Operation, identify
@@ -14,7 +15,7 @@ from tests.lab.aws.served import Served, unique
 
 SERVICES = ["ecs", "ecr", "efs", "logs", "s3", "sts", "iam"]
 # Sent to a host or by a way of their own, so never to this endpoint with these rules.
-ELSEWHERE = {"s3": {"WriteGetObjectResponse", "CreateSession"}, "logs": {"StartLiveTail"}}
+ELSEWHERE = {"s3": {"WriteGetObjectResponse", "CreateSession", "ListDirectoryBuckets"}, "logs": {"StartLiveTail"}}
 
 
 def sample(shape: Any, depth: int = 0) -> Any:
@@ -43,38 +44,43 @@ def sample(shape: Any, depth: int = 0) -> Any:
             return b"x"
 
 
-def operations() -> Iterator[Any]:
+def client_for(service: str) -> Any:
     session: Any = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1")
-    for service in SERVICES:
-        client = session.client(
-            service, endpoint_url="http://127.0.0.1:1", config=Config(s3={"addressing_style": "path"})
-        )
-        for name in client.meta.service_model.operation_names:
-            if name not in ELSEWHERE.get(service, ()):
-                yield pytest.param(client, service, name, id=f"{service}-{name}")
+    return session.client(service, endpoint_url="http://127.0.0.1:1", config=Config(s3={"addressing_style": "path"}))
 
 
-@pytest.mark.parametrize(("client", "service", "name"), operations())
-def test_every_operation_is_known_by_what_botocore_sends(client: Any, service: str, name: str) -> None:
+def request_of(client: Any, name: str) -> AWSPreparedRequest:
+    """What botocore sends for the smallest valid call of an operation."""
     sent: list[AWSPreparedRequest] = []
 
     def answer(request: AWSPreparedRequest, **_: object) -> AWSResponse:
         sent.append(request)
-        return AWSResponse(request.url, 200, {}, EmptyBody())
+        return AWSResponse(request.url, 200, HTTPHeaders(), EmptyBody())
 
     client.meta.events.register_first("before-send", answer, unique_id="answer")
+    shape = client.meta.service_model.operation_model(name).input_shape
+    method = next(method for method, operation in client.meta.method_to_api_mapping.items() if operation == name)
     try:
-        shape = client.meta.service_model.operation_model(name).input_shape
-        method = next(method for method, operation in client.meta.method_to_api_mapping.items() if operation == name)
-        try:
-            getattr(client, method)(**(sample(shape) if shape is not None else {}))
-        except Exception:
-            # The empty answer may be no answer to this operation; what was sent is what counts here.
-            assert sent
+        getattr(client, method)(**(sample(shape) if shape is not None else {}))
+    except Exception:
+        # The empty answer may be no answer to this operation; what was sent is what counts here.
+        assert sent, f"{name} was never sent"
     finally:
         client.meta.events.unregister("before-send", unique_id="answer")
-    found = identify(environ(sent[0]), body(sent[0]))
-    assert (found.service, found.name, found.region) == (service, name, "us-east-1")
+    return sent[0]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_operation_is_known_by_what_botocore_sends(service: str) -> None:
+    client = client_for(service)
+    taken_for = {}
+    for name in client.meta.service_model.operation_names:
+        if name not in ELSEWHERE.get(service, ()) and not client.meta.service_model.operation_model(name).deprecated:
+            request = request_of(client, name)
+            found = identify(environ(request), body(request))
+            taken_for[name] = (found.service, found.name)
+            assert found.region in ("us-east-1", None), name
+    assert taken_for == {name: (service, name) for name in taken_for}
 
 
 class EmptyBody:
@@ -89,9 +95,11 @@ class EmptyBody:
 
 def environ(request: AWSPreparedRequest) -> dict[str, Any]:
     parts = urlsplit(request.url)
+    # Some values are bytes, whatever the type stubs say.
+    sent: Any = request.headers
     headers = {
         "HTTP_" + key.upper().replace("-", "_"): value.decode() if isinstance(value, bytes) else str(value)
-        for key, value in request.headers.items()
+        for key, value in sent.items()
     }
     return {
         "REQUEST_METHOD": request.method,
@@ -103,12 +111,12 @@ def environ(request: AWSPreparedRequest) -> dict[str, Any]:
 
 
 def body(request: AWSPreparedRequest) -> bytes:
-    raw = request.body
+    raw: Any = request.body
     if raw is None:
         return b""
     if hasattr(raw, "read"):
-        return bytes(raw.read())
-    return raw if isinstance(raw, bytes) else str(raw).encode()
+        raw = raw.read()
+    return raw.encode() if isinstance(raw, str) else bytes(raw)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,233 @@
+"""The life of a task: states, outcomes, stopping, logs."""
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+
+from tests.lab.aws.served import Served, refused, until
+from tests.lab.ecs.tasks import (
+    CLUSTER,
+    containers,
+    describe,
+    exit_codes,
+    followed,
+    lines,
+    parameters,
+    plan,
+    reached,
+    register,
+    run,
+)
+
+STATES = ["PROVISIONING", "PENDING", "ACTIVATING", "RUNNING", "DEACTIVATING", "STOPPING", "DEPROVISIONING", "STOPPED"]
+
+
+def test_a_task_goes_through_all_states_in_order_with_a_rising_version(aws: Served) -> None:
+    plan(aws, start=0.1, build=0.2)
+    arn = run(aws)
+    seen: list[str] = []
+    versions: list[int] = []
+    times: list[set[str]] = []
+
+    def look() -> str | None:
+        task = describe(aws, arn)
+        if task is None:
+            return None
+        if not seen or seen[-1] != task["lastStatus"]:
+            seen.append(task["lastStatus"])
+        versions.append(task["version"])
+        times.append({key for key in task if key.endswith("At")})
+        return str(task["lastStatus"])
+
+    until(look, lambda status: status == "STOPPED")
+    assert seen == [state for state in STATES if state in seen]
+    assert {"PENDING", "RUNNING", "STOPPED"} <= set(seen)
+    assert versions == sorted(versions)
+    assert all(earlier <= later for earlier, later in itertools.pairwise(times))
+    assert times[-1] >= {"createdAt", "pullStartedAt", "pullStoppedAt", "startedAt", "stoppingAt", "stoppedAt"}
+    assert times[-1] >= {"executionStoppedAt", "connectivityAt"}
+
+
+def test_a_good_build_ends_with_its_report_in_the_log(aws: Served) -> None:
+    report = {"version": 1, "digest": "sha256:" + "a" * 64, "steps": {"total": 5, "cached": 5}}
+    plan(aws, log=["#1 building", "#2 done"], report=report)
+    task = reached(aws, run(aws, startedBy="me"), "STOPPED")
+    assert exit_codes(task) == {"fetch": 0, "build": 0, "report": 0}
+    assert task["stopCode"] == "EssentialContainerExited"
+    assert task["stoppedReason"] == "Essential container in task exited"
+    assert task["desiredStatus"] == "STOPPED"
+    assert task["startedBy"] == "me"
+    assert lines(aws, task, "build") == ["#1 building", "#2 done"]
+    assert lines(aws, task, "report") == ["buildcache-report: " + json.dumps(report, separators=(",", ":"))]
+    with refused("ResourceNotFoundException"):
+        lines(aws, task, "fetch")
+
+
+def test_a_plan_without_a_report_reports_a_good_build_and_null_reports_nothing(aws: Served) -> None:
+    plan(aws)
+    (line,) = lines(aws, reached(aws, run(aws), "STOPPED"), "report")
+    assert json.loads(line.removeprefix("buildcache-report: "))["digest"].startswith("sha256:")
+    plan(aws, report=None)
+    with refused("ResourceNotFoundException"):
+        lines(aws, reached(aws, run(aws), "STOPPED"), "report")
+
+
+def test_t54_a_failed_build_is_seen_by_the_name_of_its_container(aws: Served) -> None:
+    plan(aws, exitCodes={"build": 1})
+    task = reached(aws, run(aws), "STOPPED")
+    assert exit_codes(task) == {"fetch": 0, "build": 1, "report": 0}
+    assert task["stopCode"] == "EssentialContainerExited"
+
+
+def test_a_failed_fetch_keeps_the_build_from_starting(aws: Served) -> None:
+    plan(aws, exitCodes={"fetch": 2})
+    task = reached(aws, run(aws), "STOPPED")
+    assert exit_codes(task) == {"fetch": 2, "build": 143, "report": 0}
+    build = next(container for container in task["containers"] if container["name"] == "build")
+    assert "dependency graph" in build["reason"]
+    assert "runtimeId" not in build
+
+
+def test_t55_out_of_memory_is_137_with_its_reason(aws: Served) -> None:
+    plan(aws, exitCodes={"build": 137})
+    task = reached(aws, run(aws), "STOPPED")
+    build = next(container for container in task["containers"] if container["name"] == "build")
+    assert build["exitCode"] == 137
+    assert build["reason"].startswith("OutOfMemoryError")
+
+
+def test_t53_a_task_that_fails_to_start_has_no_exit_codes(aws: Served) -> None:
+    reason = "CannotPullContainerError: pull image manifest has been retried 5 time(s)"
+    plan(aws, stopCode="TaskFailedToStart", stoppedReason=reason)
+    task = reached(aws, run(aws), "STOPPED")
+    assert exit_codes(task) == {"fetch": None, "build": None, "report": None}
+    assert (task["stopCode"], task["stoppedReason"]) == ("TaskFailedToStart", reason)
+    assert "startedAt" not in task
+
+
+def test_t53_a_missing_log_group_fails_the_start(aws: Served) -> None:
+    plan(aws)
+    arn = run(aws, register(aws, containerDefinitions=containers("/no/such/group")))
+    task = reached(aws, arn, "STOPPED")
+    assert task["stopCode"] == "TaskFailedToStart"
+    assert "/no/such/group" in task["stoppedReason"]
+
+
+def test_t52_spot_interruption_with_exit_codes_0(aws: Served) -> None:
+    plan(aws, stopCode="SpotInterruption", stoppedReason="Your Spot Task was interrupted.")
+    task = reached(aws, run(aws), "STOPPED")
+    assert set(exit_codes(task).values()) == {0}
+    assert (task["stopCode"], task["stoppedReason"]) == ("SpotInterruption", "Your Spot Task was interrupted.")
+
+
+def test_t52_interrupting_a_running_task(aws: Served) -> None:
+    plan(aws, build=30)
+    arn = run(aws)
+    reached(aws, arn, "RUNNING")
+    aws.aws.interrupt(arn)
+    task = reached(aws, arn, "STOPPED")
+    assert task["stopCode"] == "SpotInterruption"
+    assert exit_codes(task) == {"fetch": 0, "build": 137, "report": None}
+    with pytest.raises(ValueError, match="stopped already"):
+        aws.aws.interrupt(arn)
+    with pytest.raises(LookupError, match="no task"):
+        aws.aws.interrupt(arn + "0")
+    plan(aws)
+
+
+def test_t56_stopping_a_running_task_is_a_wish_first(aws: Served) -> None:
+    plan(aws, build=30)
+    ecs = aws.client("ecs")
+    arn = run(aws, tags=[{"key": "a", "value": "b"}])
+    reached(aws, arn, "RUNNING")
+    answer = ecs.stop_task(cluster=CLUSTER, task=arn, reason="cancelled by the user")["task"]
+    assert (answer["lastStatus"], answer["desiredStatus"]) == ("RUNNING", "STOPPED")
+    task = reached(aws, arn, "STOPPED")
+    assert (task["stopCode"], task["stoppedReason"]) == ("UserInitiated", "cancelled by the user")
+    assert exit_codes(task) == {"fetch": 0, "build": 137, "report": None}
+    assert task["tags"] == [], "StopTask deletes the tags of a task"
+    ecs.get_waiter("tasks_stopped").wait(cluster=CLUSTER, tasks=[arn])
+    plan(aws)
+
+
+def test_t56_stopping_before_the_start_leaves_no_exit_codes(aws: Served) -> None:
+    plan(aws, start=30)
+    arn = run(aws)
+    reached(aws, arn, "PENDING")
+    aws.client("ecs").stop_task(cluster=CLUSTER, task=arn)
+    task = reached(aws, arn, "STOPPED")
+    assert set(exit_codes(task).values()) == {None}
+    assert task["stopCode"] == "UserInitiated"
+    plan(aws)
+
+
+def test_t56_stopping_a_stopped_task_changes_nothing(aws: Served) -> None:
+    plan(aws)
+    arn = run(aws)
+    reached(aws, arn, "STOPPED")
+    answer = aws.client("ecs").stop_task(cluster=CLUSTER, task=arn, reason="late")["task"]
+    assert answer["stopCode"] == "EssentialContainerExited"
+    assert reached(aws, arn, "STOPPED")["stoppedReason"] == "Essential container in task exited"
+
+
+def test_t56_a_task_that_is_not_there_can_not_be_stopped(aws: Served) -> None:
+    with refused("InvalidParameterException", 400) as response:
+        aws.client("ecs").stop_task(cluster=CLUSTER, task="0" * 32)
+    assert "referenced task was not found" in response["Error"]["Message"]
+
+
+def test_t51_a_task_being_provisioned_has_no_containers_yet(aws: Served) -> None:
+    plan(aws)
+    arn = run(aws)
+    seen = [describe(aws, arn) for _ in range(3)]
+    provisioning = [task for task in seen if task is not None and task["lastStatus"] == "PROVISIONING"]
+    assert all(task["containers"] == [] for task in provisioning)
+    followed(aws, arn, lambda task: len(task["containers"]) == 3)
+
+
+def test_a_plan_is_for_tasks_that_start_from_now_on(aws: Served) -> None:
+    plan(aws, build=0.3, exitCodes={"build": 1})
+    first = run(aws)
+    reached(aws, first, "RUNNING")
+    plan(aws, build=0.01)
+    second = run(aws)
+    assert exit_codes(reached(aws, second, "STOPPED"))["build"] == 0
+    assert exit_codes(reached(aws, first, "STOPPED"))["build"] == 1
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        ("simulated", {"duration": 3}),
+        ("simulated", {"build": "long"}),
+        ("podman", {}),
+        ("docker", {}),
+    ],
+)
+def test_a_runtime_that_is_not_there_is_refused(aws: Served, bad: tuple[str, dict[str, Any]]) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        aws.aws.set_runtime(*bad)
+
+
+def test_the_control_surface_lists_all_tasks(aws: Served) -> None:
+    plan(aws, exitCodes={"build": 1})
+    request = parameters(aws, register(aws), startedBy="me")
+    arn = aws.client("ecs").run_task(**request)["tasks"][0]["taskArn"]
+    reached(aws, arn, "STOPPED")
+    (mine,) = [task for task in aws.aws.tasks() if task["arn"] == arn]
+    assert mine == {
+        "arn": arn,
+        "startedBy": "me",
+        "clientToken": request["clientToken"],
+        "status": "STOPPED",
+        "desiredStatus": "STOPPED",
+        "stopCode": "EssentialContainerExited",
+        "stoppedReason": "Essential container in task exited",
+        "containers": [
+            {"name": "fetch", "exitCode": 0},
+            {"name": "build", "exitCode": 1},
+            {"name": "report", "exitCode": 0},
+        ],
+    }

@@ -1,0 +1,36 @@
+"""Thousands of tasks: they cost no threads, and calls stay quick. Times are bounds with room for a busy machine."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from tests.lab.aws.served import Served, until
+from tests.lab.ecs.tasks import CLUSTER, parameters, plan, register
+
+
+def best_of(count: int, action: Callable[[], object]) -> float:
+    times = []
+    for _ in range(count):
+        began = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def test_t61_a_thousand_tasks(aws: Served) -> None:
+    plan(aws, start=0.05, build=60)
+    ecs = aws.client("ecs")
+    definition = register(aws)
+    arns: list[str] = []
+    for _ in range(100):
+        answer = ecs.run_task(**parameters(aws, definition, count=10))
+        arns += [task["taskArn"] for task in answer["tasks"]]
+
+    def running() -> int:
+        return sum(1 for task in aws.aws.tasks() if task["status"] == "RUNNING")
+
+    until(running, lambda count: count == 1000, seconds=20)
+    assert threading.active_count() < 40
+    assert best_of(5, lambda: ecs.run_task(**parameters(aws, definition))) < 0.02
+    assert best_of(5, lambda: ecs.describe_tasks(cluster=CLUSTER, tasks=arns[:100])) < 0.1
+    plan(aws)
