@@ -129,8 +129,8 @@ def _task(task: TaskTypeDef) -> Task:
         arn=task["taskArn"],
         started_by=task.get("startedBy", ""),
         version=task.get("version", 0),
-        last_status=task.get("lastStatus", ""),
-        desired_status=task.get("desiredStatus", ""),
+        last_status=task.get("lastStatus", "PROVISIONING"),
+        desired_status=task.get("desiredStatus", "RUNNING"),
         stop_code=task.get("stopCode", ""),
         stopped_reason=task.get("stoppedReason", ""),
         containers=tuple(
