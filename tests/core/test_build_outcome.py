@@ -202,7 +202,14 @@ def test_log_tells_what_an_exit_code_cannot(tail: str, reason: Reason) -> None:
 def test_log_changes_no_other_verdict() -> None:
     failed = outcome(stopped(*ran(137, why=OOM)))
     assert failed is not None
-    assert explained(failed, "no space left on device") is failed
+    assert explained(failed, "no space left on device").reason is Reason.OUT_OF_MEMORY
+
+
+def test_last_words_are_in_the_message() -> None:
+    failed = outcome(stopped(*ran(None, fetch=2, report=None)))
+    assert failed is not None
+    assert explained(failed, "cloning\nno object s3://b/k\n").message == "the source was not found: no object s3://b/k"
+    assert explained(failed, "") is failed
 
 
 texts = st.one_of(

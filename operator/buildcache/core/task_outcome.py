@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from .log_text import one_line
@@ -219,27 +219,28 @@ _PUSH_DENIED = re.compile(
 _ERRORS = 5
 """Lines at the log's end that are looked at: an engine says last what it died of."""
 
+_LAST_WORDS = 256
+
 
 def explained(failed: Failed, log_tail: str) -> Failed:
-    """The same failure with a reason that only the log tells: a full disk, a refused push."""
-    if failed.reason is not Reason.BUILD_STEP_FAILED:
+    """The same failure with what only the log tells: its last words, a full disk, a refused push."""
+    lines = [line for line in log_tail.split("\n") if line.strip()][-_ERRORS:]
+    if not lines:
         return failed
-    last = log_tail.split("\n")[-_ERRORS:]
-    if any(_DISK.search(line) for line in last):
-        return Failed(
-            Reason.OUT_OF_DISK,
-            "the task's disk is full",
-            failed.exit_code,
-            failed.explained_by,
-            "raise ephemeralStorageGiB on Fargate, or the disk of the cluster's instances",
-        )
-    denied = next((line for line in last if _PUSH.search(line) and _PUSH_DENIED.search(line)), None)
-    if denied is not None:
-        return Failed(
-            Reason.PUSH_DENIED,
-            _said("the registry refused the push", denied),
-            failed.exit_code,
-            failed.explained_by,
-            "the executor's task role must be allowed to push to spec.output.images, and the repository must exist",
-        )
-    return failed
+    if failed.reason is Reason.BUILD_STEP_FAILED:
+        if any(_DISK.search(line) for line in lines):
+            return replace(
+                failed,
+                reason=Reason.OUT_OF_DISK,
+                message="the task's disk is full",
+                hint="raise ephemeralStorageGiB on Fargate, or the disk of the cluster's instances",
+            )
+        denied = next((line for line in lines if _PUSH.search(line) and _PUSH_DENIED.search(line)), None)
+        if denied is not None:
+            return replace(
+                failed,
+                reason=Reason.PUSH_DENIED,
+                message=_said("the registry refused the push", denied),
+                hint="the executor's task role must be allowed to push to spec.output.images, and the repository must exist",
+            )
+    return replace(failed, message=f"{failed.message}: {one_line(lines[-1], _LAST_WORDS)}")
