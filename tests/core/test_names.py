@@ -17,8 +17,7 @@ ECR = re.compile(r"(?:[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*/)*[a-z0-9]+(?:(?:\.|
 @given(identities)
 def test_t48_names_fit_the_limits_and_letters_of_their_service(identity: Identity) -> None:
     assert re.fullmatch(r"[!-~]{1,64}", names.creation_token(identity))
-    for role in ("build", "cache"):
-        group = names.security_group_name(identity, role)  # type: ignore[arg-type]
+    for group in (names.security_group_name(identity, "build"), names.security_group_name(identity, "cache")):
         assert re.fullmatch(r"[a-z0-9 ._:/()#,@\[\]+=&;{}!$*-]{1,255}", group)
         assert not group.startswith("sg-")
     repository = names.repository_name(identity)

@@ -1,9 +1,11 @@
 """The BuildCache pass against the lab's AWS in this process: an object, a clock, and what a writer would do with an Outcome."""
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache as cache_forever
 from typing import Any
 
 import boto3
@@ -61,6 +63,7 @@ class Cache:
     now: datetime = START
 
     def __post_init__(self) -> None:
+        self.session = Session(pool=4)
         self.restart()
         self.body: dict[str, Any] = {
             "apiVersion": "buildcache.dev/v1alpha1",
@@ -69,13 +72,13 @@ class Cache:
             "spec": self.spec,
             "status": {"observedGeneration": -1},
         }
-        self.gone = False
+        self._gone = False
         self.writes = 0
 
     def restart(self) -> None:
-        """The operator starts anew: all its memory is lost."""
+        """The operator starts anew: all its memory is lost (the clients hold none, and are slow to make)."""
         self.reconciler = CacheReconciler(
-            Session(pool=4), self.view, cluster_id=self.cluster_id, runner_image="operator:test"
+            self.session, self.view, cluster_id=self.cluster_id, runner_image="operator:test"
         )
 
     def step(self) -> Outcome:
@@ -88,22 +91,26 @@ class Cache:
             self.body["metadata"]["finalizers"] = ["buildcache.dev/finalizer"]
         if outcome.finalizer == "release":
             self.body["metadata"]["finalizers"] = []
-            self.gone = True
+            self._gone = True
         return outcome
 
     def settle(self, limit: int = 60) -> int:
         """Passes as the queue would run them, until nothing is to be done soon; their number."""
         for number in range(1, limit + 1):
             outcome = self.step()
-            if self.gone:
+            if self.is_gone():
                 return number
             pause = 1.0 if outcome.failed or outcome.finalizer == "add" else outcome.again_after
             if pause is None or pause > 10:
                 return number
             # The clock of the passes is theirs; AWS's own is real, and short.
             self.now += timedelta(seconds=pause)
-            _nap(0.02)
+            time.sleep(0.02)
         raise AssertionError(f"not settled after {limit} passes: {self.conditions()}")
+
+    def is_gone(self) -> bool:
+        """Whether the finalizer is off after a deletion."""
+        return self._gone
 
     def edit(self, **fields: Any) -> None:
         self.body["spec"] = {**self.body["spec"], **fields}
@@ -121,16 +128,10 @@ class Cache:
         return {condition["type"]: (condition["status"], condition["reason"]) for condition in found}
 
     def message(self, kind: str) -> str:
-        return next(c["message"] for c in self.body["status"]["conditions"] if c["type"] == kind)
+        return next(str(c["message"]) for c in self.body["status"]["conditions"] if c["type"] == kind)
 
     def part(self, name: str) -> str:
         return next(str(part["id"]) for part in self.body["status"]["parts"] if part["name"] == name)
-
-
-def _nap(seconds: float) -> None:
-    import time
-
-    time.sleep(seconds)
 
 
 @dataclass
@@ -152,7 +153,12 @@ class Calls:
 
 def client(service: Any) -> Any:
     """A client of the test's own: what a person would do by hand."""
-    return boto3.client(service, region_name="us-east-1")
+    return _client(service, os.environ["AWS_ENDPOINT_URL"])
+
+
+@cache_forever
+def _client(service: Any, endpoint: str) -> Any:
+    return boto3.client(service, region_name="us-east-1", endpoint_url=endpoint)
 
 
 def left_over(world: World) -> dict[str, list[str]]:

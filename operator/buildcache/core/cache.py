@@ -89,6 +89,9 @@ def _group(
 def _unused_build_group(group: SecurityGroup, cache_group: SecurityGroup | None) -> Plan:
     """Our build group after the spec has named others: it can go once the cache's group no longer refers to it."""
     if refers_to(cache_group, group):
+        if cache_group is not None and not cache_group.owned:
+            thing = f"security group {cache_group.id}, whose rule keeps ours from being removed,"
+            return Plan(conflicts=(foreign(CACHE_GROUP_PART, thing),))
         return Plan(waiting=(f"security group {group.id} is still named by a rule",))
     return Plan((act.DeleteSecurityGroup("build", group.id),))
 

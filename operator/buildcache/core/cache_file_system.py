@@ -99,7 +99,9 @@ def subnet_conflicts(want: DesiredCache, have: ObservedCache) -> tuple[Conflict,
 
 
 def _mount_targets(want: DesiredCache, have: ObservedCache, file_system: FileSystem) -> Plan:
-    if have.cache_group is None or not have.cache_group.owned:
+    if have.cache_group is not None and not have.cache_group.owned:
+        return Plan()  # the conflict about the group says it all
+    if have.cache_group is None:
         return Plan(waiting=("the security group of the file system is not there yet",))
     groups = frozenset({have.cache_group.id})
     chosen = mount_subnets(want, have)

@@ -1,0 +1,396 @@
+"""The BuildCache pass when AWS, people and the operator's own end get in its way."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from buildcache.aws import parts
+from buildcache.core.action import Action
+from buildcache.core.build import Finished
+from lab.aws import Aws
+from tests.reconcile.conftest import Cache, Calls, client, left_over, spec_of
+
+REPOSITORY = "buildcache/team-a/shop"
+READS = [
+    "DescribeSecurityGroups",
+    "DescribeFileSystems",
+    "DescribeRepositories",
+    "DescribeLogGroups",
+    "DescribeClusters",
+]
+CREATES = [
+    "CreateSecurityGroup",
+    "AuthorizeSecurityGroupIngress",
+    "RevokeSecurityGroupEgress",
+    "CreateFileSystem",
+    "PutLifecycleConfiguration",
+    "CreateMountTarget",
+    "CreateRepository",
+    "PutLifecyclePolicy",
+    "CreateLogGroup",
+    "PutRetentionPolicy",
+]
+DELETES = [
+    "DeregisterTaskDefinition",
+    "DeleteMountTarget",
+    "DeleteFileSystem",
+    "DeleteSecurityGroup",
+    "DeleteRepository",
+]
+
+
+def one_of_each(aws: Aws) -> None:
+    left = left_over(aws.world)
+    assert {kind: len(things) for kind, things in left.items()} == {
+        "groups": 2,
+        "file systems": 1,
+        "repositories": 1,
+        "log groups": 1,
+        "task definitions": 1,
+    }
+
+
+@pytest.mark.parametrize("kind", ["lost", "reset", "error", "throttle"])
+def test_t01_t02_t38_t41_a_fault_at_each_write_doubles_nothing_and_leaves_nothing(
+    cache: Cache, aws: Aws, kind: str
+) -> None:
+    aws.add_faults([{"operation": operation, "kind": kind, "times": 1} for operation in CREATES])
+    cache.settle(120)
+    assert cache.conditions()["Ready"] == ("True", "Available")
+    one_of_each(aws)
+    aws.clear_faults()
+    aws.add_faults([{"operation": operation, "kind": kind, "times": 1} for operation in DELETES])
+    cache.delete()
+    cache.settle(120)
+    assert cache.is_gone()
+    assert left_over(aws.world) == {}
+
+
+@pytest.mark.parametrize("kind", ["error", "throttle", "reset"])
+def test_t40_fault_22_trouble_at_reads_keeps_ready(cache: Cache, aws: Aws, calls: Calls, kind: str) -> None:
+    cache.settle()
+    aws.add_faults([{"operation": operation, "kind": kind, "times": -1} for operation in READS])
+    cache.later(minutes=12)
+    outcome = cache.step()
+    assert outcome.failed
+    assert cache.conditions()["Ready"] == ("True", "Available")
+    assert cache.conditions()["Reconciling"] == ("True", "AwsUnavailable")
+    aws.clear_faults()
+    calls.reset()
+    cache.settle()
+    assert calls.mutating() == []
+    assert "Reconciling" not in cache.conditions()
+
+
+class Killed(BaseException):
+    """The operator's end: nothing of the pass is left but what AWS did."""
+
+
+def kill_after_each_action(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """The operator dies after the first time that each action took effect."""
+    seen: set[str] = set()
+    real = parts.apply
+
+    def apply(clients: Any, action: Action) -> Any:
+        result = real(clients, action)
+        if repr(action) not in seen:
+            seen.add(repr(action))
+            raise Killed
+        return result
+
+    monkeypatch.setattr(parts, "apply", apply)
+    return lambda: len(seen)
+
+
+def live_on(cache: Cache) -> None:
+    """Passes with a new operator after each death."""
+    for _ in range(60):
+        try:
+            cache.settle()
+        except Killed:
+            cache.restart()
+        else:
+            return
+    raise AssertionError("dies for ever")
+
+
+def test_t01_t33_fault_19_dying_after_each_write_loses_and_doubles_nothing(
+    cache: Cache, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deaths = kill_after_each_action(monkeypatch)
+    live_on(cache)
+    assert deaths() == 14
+    assert cache.conditions()["Ready"] == ("True", "Available")
+    one_of_each(aws)
+    cache.delete()
+    live_on(cache)
+    assert cache.is_gone()
+    assert deaths() == 14 + 8
+    assert left_over(aws.world) == {}
+
+
+@pytest.mark.parametrize(
+    ("operation", "action"),
+    [
+        ("DescribeRepositories", "ecr:DescribeRepositories"),
+        ("CreateFileSystem", "elasticfilesystem:CreateFileSystem"),
+        ("RegisterTaskDefinition", "ecs:RegisterTaskDefinition"),
+    ],
+)
+def test_t39_fault_44_a_denied_action_is_named_and_heals(cache: Cache, aws: Aws, operation: str, action: str) -> None:
+    aws.add_faults([{"operation": operation, "kind": "denied", "times": -1}])
+    cache.settle()
+    assert cache.conditions()["Stalled"] == ("True", "AccessDenied")
+    assert cache.conditions()["Ready"] == ("False", "AccessDenied")
+    assert action in cache.message("Stalled")
+    aws.clear_faults()
+    cache.later(minutes=6)
+    cache.settle()
+    assert cache.conditions()["Ready"] == ("True", "Available")
+    assert "Stalled" not in cache.conditions()
+
+
+def test_t36_denied_while_deleting_keeps_the_finalizer_and_heals(cache: Cache, aws: Aws) -> None:
+    cache.settle()
+    cache.delete()
+    aws.add_faults([{"operation": "DeleteMountTarget", "kind": "denied", "times": -1}])
+    cache.settle()
+    assert not cache.is_gone()
+    assert cache.conditions()["Stalled"] == ("True", "AccessDenied")
+    aws.clear_faults()
+    cache.settle()
+    assert cache.is_gone()
+
+
+# --- what is not ours
+
+
+def foreign_repository(cache: Cache) -> None:
+    client("ecr").create_repository(repositoryName=REPOSITORY, imageTagMutability="IMMUTABLE")
+
+
+def foreign_log_group(cache: Cache) -> None:
+    client("logs").create_log_group(logGroupName="/buildcache/team-a/shop")
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        pytest.param(foreign_repository, "repositories", id="fault 41: repository"),
+        pytest.param(foreign_log_group, "log groups", id="log group"),
+    ],
+)
+def test_what_is_not_ours_is_reported_and_left_alone(cache: Cache, aws: Aws, make: Any, kind: str) -> None:
+    make(cache)
+    before = left_over(aws.world)
+    cache.settle()
+    assert cache.conditions()["Stalled"] == ("True", "ForeignResource")
+    assert cache.conditions()["Ready"] == ("False", "ForeignResource")
+    cache.delete()
+    cache.settle()
+    assert cache.is_gone()
+    assert left_over(aws.world) == before
+
+
+def test_t10_a_group_of_our_name_without_our_tags_is_not_adopted(cache: Cache, aws: Aws) -> None:
+    cache.settle()
+    ours = cache.part("cache-security-group")
+    group = client("ec2").describe_security_groups(GroupIds=[ours])["SecurityGroups"][0]
+    client("ec2").delete_tags(Resources=[ours], Tags=[{"Key": "buildcache.dev/uid"}])
+    client("ec2").revoke_security_group_ingress(GroupId=ours, IpPermissions=group["IpPermissions"])
+    cache.later(minutes=12)
+    cache.settle()
+    assert cache.conditions()["Stalled"] == ("True", "ForeignResource")
+    assert ours in cache.message("Stalled")
+    assert client("ec2").describe_security_groups(GroupIds=[ours])["SecurityGroups"][0]["IpPermissions"] == []
+
+
+def test_t7_two_operators_of_one_account_with_the_same_names_do_not_touch_each_other(cache: Cache, aws: Aws) -> None:
+    other = Cache(aws, spec_of(aws.world), cluster_id="other", uid=cache.uid)
+    cache.settle()
+    calls = Calls(aws)
+    other.settle()
+    assert other.conditions()["Stalled"] == ("True", "ForeignResource")
+    calls.reset()
+    cache.later(minutes=12)
+    cache.settle()
+    assert calls.mutating() == []
+    other.delete()
+    other.settle()
+    assert other.is_gone()
+    one_of_each(aws)
+
+
+# --- what the spec names
+
+
+def test_t27_a_missing_cluster_is_for_a_person_to_solve_and_heals(cache: Cache, aws: Aws) -> None:
+    arn = aws.world.cluster_arn
+    cache.spec["clusterARN"] = arn.replace("builds", "later")
+    cache.settle()
+    assert cache.conditions()["Stalled"] == ("True", "ClusterNotFound")
+    assert cache.conditions()["ExecutorsReady"] == ("False", "ClusterNotFound")
+    assert cache.conditions()["RegistryReady"] == ("True", "Available")
+    client("ecs").create_cluster(clusterName="later")
+    cache.later(minutes=12)
+    cache.settle()
+    assert cache.conditions()["Ready"] == ("True", "Available")
+
+
+def test_t45_a_subnet_of_another_vpc_is_refused_before_a_mount_target_is_made(cache: Cache, aws: Aws) -> None:
+    ec2 = client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    stranger = ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.1.0/24")["Subnet"]["SubnetId"]
+    cache.spec["network"]["subnetIDs"] = [aws.world.subnet_ids[0], stranger]
+    cache.settle()
+    assert cache.conditions()["Stalled"] == ("True", "InvalidSpec")
+    assert "spec.network.subnetIDs[1]" in cache.message("Stalled")
+    assert client("efs").describe_file_systems()["FileSystems"] == []
+
+
+def test_an_observed_repository_that_does_not_exist(cache: Cache) -> None:
+    cache.spec["registry"] = {"management": "Observed", "repositoryName": "not/there"}
+    cache.settle()
+    assert cache.conditions()["Stalled"] == ("True", "NotFound")
+    client("ecr").create_repository(repositoryName="not/there")
+    cache.later(minutes=12)
+    cache.settle()
+    assert cache.conditions()["Ready"] == ("True", "Available")
+
+
+def test_an_observed_file_system_that_does_not_exist(cache: Cache) -> None:
+    cache.spec["fileSystem"] = {"management": "Observed", "id": "fs-0123456789abcdef0"}
+    cache.settle()
+    assert cache.conditions()["Stalled"] == ("True", "NotFound")
+    assert cache.conditions()["FileSystemReady"] == ("False", "NotFound")
+    assert "spec.fileSystem.id" in cache.message("Stalled")
+
+
+def test_fault_59_a_spec_that_the_models_refuse_names_the_field_and_costs_no_call(cache: Cache, calls: Calls) -> None:
+    cache.edit(region="Mars")
+    outcome = cache.step()
+    assert outcome.finalizer == "keep"
+    assert cache.conditions()["Stalled"] == ("True", "InvalidSpec")
+    assert "spec.region" in cache.message("Stalled")
+    assert cache.step().status is None
+    assert calls.names() == []
+    cache.edit(region="us-east-1")
+    cache.settle()
+    assert cache.conditions()["Ready"] == ("True", "Available")
+    assert "Stalled" not in cache.conditions()
+
+
+def test_t18_a_second_throughput_change_within_a_day_waits_and_the_cache_stays_ready(
+    cache: Cache, calls: Calls
+) -> None:
+    cache.settle()
+    cache.edit(fileSystem={"throughputMode": "bursting"})
+    cache.settle()
+    cache.edit(fileSystem={"throughputMode": "elastic"})
+    calls.reset()
+    cache.settle()
+    assert cache.conditions()["Ready"] == ("True", "Available")
+    assert cache.conditions()["Reconciling"] == ("True", "Updating")
+    assert calls.mutating().count("UpdateFileSystem") == 1
+    assert "TooManyRequests" in cache.message("Reconciling")
+
+
+# --- deletion
+
+
+def test_t35_an_object_that_never_had_parts_goes_at_once(cache: Cache, calls: Calls) -> None:
+    cache.step()
+    cache.delete()
+    cache.settle()
+    assert cache.is_gone()
+    assert calls.mutating() == []
+
+
+def test_t35_an_invalid_object_without_parts_goes_at_once(cache: Cache) -> None:
+    cache.step()
+    cache.edit(region="Mars")
+    cache.delete()
+    assert cache.step().finalizer == "release"
+
+
+def test_t32_a_cache_whose_parts_somebody_removed_goes(cache: Cache, aws: Aws) -> None:
+    cache.settle()
+    copy = Cache(aws, cache.spec)
+    copy.body = {**cache.body, "metadata": dict(cache.body["metadata"])}
+    copy.delete()
+    copy.settle()
+    assert left_over(aws.world) == {}
+    cache.delete()
+    cache.settle()
+    assert cache.is_gone()
+
+
+def test_t28_fault_54_running_builds_hold_a_deletion(cache: Cache, aws: Aws, calls: Calls) -> None:
+    cache.settle()
+    cache.view.builds.append({"status": {"attempts": [{"number": 1, "taskARN": "t"}]}})
+    cache.delete()
+    calls.reset()
+    cache.step()
+    assert cache.conditions()["DeletionBlocked"] == ("True", "BuildsRunning")
+    assert cache.conditions()["Ready"] == ("False", "Deleting")
+    assert calls.names() == []
+    one_of_each(aws)
+    cache.view.builds.clear()
+    cache.settle()
+    assert cache.is_gone()
+
+
+def test_t30_fault_40_a_group_in_use_holds_a_deletion(cache: Cache, aws: Aws) -> None:
+    cache.settle()
+    group = cache.part("build-security-group")
+    interface = client("ec2").create_network_interface(SubnetId=aws.world.subnet_ids[0], Groups=[group])
+    cache.delete()
+    for _ in range(12):
+        cache.step()
+        cache.later(seconds=5)
+    assert not cache.is_gone()
+    assert cache.conditions()["DeletionBlocked"] == ("True", "SecurityGroupInUse")
+    assert client("logs").describe_log_groups()["logGroups"] != []  # a task that started just now still reports
+    client("ec2").delete_network_interface(NetworkInterfaceId=interface["NetworkInterface"]["NetworkInterfaceId"])
+    cache.settle()
+    assert cache.is_gone()
+    assert left_over(aws.world) == {}
+
+
+def test_t31_the_group_that_refers_goes_before_the_one_referred_to(cache: Cache, aws: Aws) -> None:
+    cache.settle()
+    ids = [cache.part("cache-security-group"), cache.part("build-security-group")]
+    deleted: list[str] = []
+    cache.delete()
+    while not cache.is_gone():
+        cache.step()
+        cache.later(seconds=3)
+        there = {group["GroupId"] for group in client("ec2").describe_security_groups()["SecurityGroups"]}
+        deleted += [group for group in ids if group not in there and group not in deleted]
+    assert deleted == ids
+
+
+# --- numbers
+
+
+def test_numbers_about_builds_are_written_without_asking_aws_and_not_with_every_build(
+    cache: Cache, calls: Calls
+) -> None:
+    cache.settle()
+    cache.later(seconds=10)
+    calls.reset()
+    cache.view.builds.append({"status": {}})
+    assert cache.step().status is not None
+    assert cache.body["status"]["queue"] == {"running": 0, "queued": 1}
+    cache.view.builds.append({"status": {"attempts": [{"number": 1}]}})
+    cache.later(seconds=1)
+    outcome = cache.step()
+    assert outcome.status is None
+    assert outcome.again_after == 4.0
+    cache.later(seconds=4)
+    cache.view.finished.append(Finished("b", "web", 75, False, 51, 160, "2026-11-24T12:00:00Z"))
+    cache.step()
+    assert cache.body["status"]["queue"] == {"running": 1, "queued": 1}
+    assert cache.body["status"]["efficiency"] == {"builds": 1, "hitPercent": 75, "savedSeconds": 160}
+    assert calls.names() == []
