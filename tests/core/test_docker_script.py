@@ -18,7 +18,8 @@ case "$1 $2" in
 "buildx create")
   [ -e taken ] && touch builder
   [ -e builder ] && exit 1
-  [ -e refused ] || touch builder
+  [ -e refused ] && exit 1
+  touch builder
   ;;
 "buildx build")
   echo "#1 [1/2] FROM"; echo "#2 CACHED" >&2
