@@ -136,6 +136,12 @@ def test_request_is_the_same_on_every_try() -> None:
     assert early.request == late.request
 
 
+def test_time_that_is_none_counts_as_now() -> None:
+    body = build_body()
+    body["metadata"]["creationTimestamp"] = "yesterday"
+    assert guard(Build.parse(body), START) == "hold"
+
+
 # The guard before RunTask
 
 

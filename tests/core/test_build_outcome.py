@@ -120,6 +120,20 @@ CASES = [
     ),
     Case("unsafe archive", stopped(*ran(None, fetch=5, report=None)), Reason.INVALID_SPEC, "User", 5),
     Case(
+        "fetch killed for want of memory",
+        stopped(("fetch", 137, OOM), ("build", None, ""), ("report", None, "")),
+        Reason.OUT_OF_MEMORY,
+        "User",
+        137,
+    ),
+    Case(
+        "T60: somebody stopped it while it fetched",
+        stopped(("fetch", 137, ""), ("build", None, ""), code="UserInitiated"),
+        Reason.INTERRUPTED,
+        "Infrastructure",
+        137,
+    ),
+    Case(
         "the way to the source is broken",
         stopped(*ran(None, fetch=1, report=None)),
         Reason.TASK_FAILED_TO_START,

@@ -38,6 +38,7 @@ class FakeExecutor:
         self.reports: dict[str, Report] = {}
         self.tails: dict[tuple[str, str], str] = {}
         self.log_trouble: Exception | None = None
+        self.stop_trouble: Exception | None = None
         self.looks = 0
         self.sighting_trouble = ""
         self._tokens: dict[str, str] = {}
@@ -84,6 +85,8 @@ class FakeExecutor:
         return Sighting(task, self._stopped.get(ref.arn))
 
     def stop(self, ref: TaskRef, uid: str, reason: str, now: datetime) -> None:
+        if self.stop_trouble:
+            raise self.stop_trouble
         self.stops.append(ref.arn)
         task = self.tasks.get(ref.arn)
         if task is not None and task.phase != "Stopped":

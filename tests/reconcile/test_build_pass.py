@@ -585,6 +585,85 @@ def test_running_build_whose_cache_is_gone_is_stopped_all_the_same() -> None:
     assert world.ecs.stops == [arn]
 
 
+def test_t36_denied_stop_keeps_the_build_and_says_why() -> None:
+    world = World()
+    arn = world.launched()
+    world.ecs.stop_trouble = Denied("no", operation="ecs:StopTask", resource=arn)
+    world.shell.delete()
+    assert world.shell.settle().again_after == 60.0
+    (succeeded,) = [each for each in world.shell.status["conditions"] if each["type"] == "Succeeded"]
+    assert "ecs:StopTask" in succeeded["message"]
+    world.ecs.stop_trouble = None
+    world.shell.settle()
+    assert world.ecs.stops == [arn]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "gone"),
+    [
+        (Rejected(Reason.CLUSTER_NOT_FOUND, "Cluster not found."), True),
+        (Rejected(Reason.INVALID_SPEC, "InvalidParameterException"), False),
+        (Unavailable("down"), False),
+    ],
+    ids=["no cluster, no task", "rejected", "unavailable"],
+)
+def test_deletion_under_trouble(trouble: Exception, gone: bool) -> None:
+    world = World()
+    world.launched()
+    world.ecs.stop_trouble = trouble
+    world.shell.delete()
+    world.shell.settle()
+    assert world.shell.gone() is gone
+
+
+def test_deletion_while_nobody_may_look_says_so() -> None:
+    world = World()
+    world.launched()
+    world.ecs.sighting_trouble = "ecs:DescribeTasks on builds: AccessDenied"
+    world.shell.delete()
+    world.shell.settle()
+    assert not world.shell.gone()
+    assert world.shell.succeeded == ("Unknown", "Cancelling")
+
+
+def test_spec_that_new_rules_refuse_stops_its_task_first() -> None:
+    world = World()
+    arn = world.launched()
+    world.shell.body["spec"]["service"] = "a\x00b"
+    world.shell.settle()
+    assert world.ecs.stops == [arn]
+    assert world.shell.succeeded == ("Unknown", "Cancelling")
+    world.ecs.end(arn, world.shell.now, stop_code="UserInitiated")
+    world.shell.settle()
+    assert world.shell.succeeded == ("False", "InvalidSpec")
+    assert world.shell.writes[-1] == "release"
+
+
+def test_refused_launch_that_had_a_task_after_all_is_followed() -> None:
+    """ECS said that it started nothing, and was wrong (aws.md A4); then the executor is taken out of the cache."""
+    world = World()
+    world.ecs.answers = ["lost"]
+    world.shell.settle()
+    world.view.body = cache_body(enabled=False)
+    world.view.body["spec"]["executors"][0]["name"] = "other"
+    world.shell.body["spec"]["executor"] = "ec2"
+    world.shell.settle()
+    assert world.shell.status["attempts"][0]["taskARN"] == world.ecs.only().arn
+    world.finish()
+    assert world.shell.succeeded == ("True", "Completed")
+
+
+def test_fault_60_status_of_no_known_form_is_as_good_as_none() -> None:
+    world = World()
+    arn = world.launched()
+    world.shell.body["status"] = {"attempts": "many"}
+    world.shell.settle()
+    assert world.shell.status["attempts"][0]["taskARN"] == arn
+    world.shell.body["status"]["attempts"][0]["taskARN"] = "arn:aws:ecs:eu-west-1:999999999999:task/builds/1"
+    world.shell.settle()
+    assert world.shell.status["attempts"][0]["taskARN"] == arn
+
+
 # Everything at once
 
 EVENTS = st.sampled_from(
