@@ -54,6 +54,7 @@ class Aws:
         self._runtime = runtime
         self._agent = Agent(Account(region, account), runtime or self._simulated, pace=pace, now=now)
         self._server: Server | None = None
+        self._is_open = False
 
     def start(self) -> str:
         """Begin to serve; return the endpoint URL."""
@@ -61,6 +62,7 @@ class Aws:
         os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
         setting = filling.Setting(registry=self.registry, timing=self._timing, task_counts=self._agent.counts)
         filling.open_account(self.account, setting)
+        self._is_open = True
         self.world = world.create(self.region, self.account)
         application = TaskApi(self._agent, filling.application(self.account))
         self._server = Server(
@@ -70,15 +72,16 @@ class Aws:
         return self._server.url
 
     def stop(self) -> None:
-        """Answer no more; end what runs of the runtimes."""
+        """Answer no more; end what runs of the runtimes. Also right after a start that failed."""
         if self._server is not None:
             self._server.stop()
+            self._server = None
         if self._runtime is not None:
             self._runtime.close()
         self._simulated.close()
         self._agent.close()
-        if self._server is not None:
-            self._server = None
+        if self._is_open:
+            self._is_open = False
             filling.close_account(self.account)
 
     @property

@@ -132,7 +132,8 @@ def stop_next(containers: Sequence[Spec], progress: Mapping[str, Progress]) -> t
 def _met(dependency: Dependency, target: Progress) -> bool:
     match dependency.condition:
         case "START":
-            return target.started
+            # The agent lets a dependent start however its dependency has ended (its pull request 3927).
+            return target.started or target.phase == "stopped"
         case "COMPLETE":
             return target.phase == "stopped" and target.exit_code is not None
         case "SUCCESS":
@@ -149,9 +150,7 @@ def _never(dependency: Dependency, target: Progress) -> bool:
             return target.exit_code != 0
         case "HEALTHY":
             return True
-        case "START":
-            return not target.started
-        case "COMPLETE":
+        case "START" | "COMPLETE":
             return False
 
 

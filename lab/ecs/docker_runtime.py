@@ -52,8 +52,8 @@ class _Run:
     mounts: Mounts
     lock: threading.Lock = field(default_factory=threading.Lock)
     threads: int = 0
-    running: dict[str, str] = field(default_factory=dict)
-    """Container ids by name, once created."""
+    created: dict[str, str] = field(default_factory=dict)
+    """Container ids by name."""
     started: set[str] = field(default_factory=set)
     stopping: set[str] = field(default_factory=set)
     """Containers that were told to stop, or are as soon as they run."""
@@ -104,15 +104,16 @@ class DockerRuntime:
             self._stop_next(run)
 
     def close(self) -> None:
-        """Kill and remove all containers, then the tasks' volumes."""
+        """Kill all containers; the threads that follow them remove them, then the tasks' volumes."""
         with self._lock:
             self._closed = True
             runs = list(self._runs.values())
         for run in runs:
             with run.lock:
-                identities = list(run.running.values())
+                identities = list(run.created.values())
             for identity in identities:
-                self._remove(identity)
+                with contextlib.suppress(*FAILURES):  # not running any more, or not yet, and then its thread gives it up
+                    self._api.kill(identity)
         deadline = time.monotonic() + CLOSE_DEADLINE
         while time.monotonic() < deadline:
             with self._lock:
@@ -151,7 +152,7 @@ class DockerRuntime:
                     continue
                 run.stopping.add(name)
                 # One that is still being created finds out by itself.
-                identity = run.running.get(name) if name in run.started else None
+                identity = run.created.get(name) if name in run.started else None
             if identity is not None:
                 self._spawn(run, partial(self._terminate, run, name, identity))
 
@@ -227,51 +228,51 @@ class DockerRuntime:
     def _execute(self, run: _Run, name: str) -> None:
         exit_code: int | None = None
         reason: str | None
-        try:
-            exit_code, reason = self._contain(run, name)
-        except _NeverStarted as error:
-            reason = str(error)
-        except FAILURES as error:
-            reason = f"DockerStateError: {error}"
-        if not self._closed:
-            run.task.container_stopped(name, exit_code, reason)
-            self._go_on(run)
+        # Deleting a builder's root takes a second, and nobody has to wait for it.
+        with contextlib.ExitStack() as leftovers:
+            try:
+                exit_code, reason = self._contain(run, name, leftovers)
+            except _NeverStarted as error:
+                reason = str(error)
+            except FAILURES as error:
+                reason = f"DockerStateError: {_text(error)}"
+            if not self._closed:
+                run.task.container_stopped(name, exit_code, reason)
+                self._go_on(run)
 
-    def _contain(self, run: _Run, name: str) -> tuple[int, str | None]:
-        """The container's whole life; its exit code and, when there is one, the reason that ECS gives."""
+    def _contain(self, run: _Run, name: str, leftovers: contextlib.ExitStack) -> tuple[int, str | None]:
+        """From creation to end; the exit code and, when there is one, the reason that ECS gives."""
         configuration = self._buildkit_configuration(run, name)
+        if configuration is not None:
+            leftovers.callback(configuration.unlink, missing_ok=True)
         request = docker_container.creation(run.task, name, self._host(run.task), run.mounts.sources, configuration)
         try:
-            identity = self._api.create_container(**request)["Id"]
+            identity = str(self._api.create_container(**request)["Id"])
         except FAILURES as error:
             raise _NeverStarted(f"CannotCreateContainerError: {_text(error)}") from error
+        leftovers.callback(self._remove, identity)
+        with run.lock:
+            run.created[name] = identity
+        if self._given_up(run):
+            raise _NeverStarted("the task was stopped before the container ran")
+        if configuration is not None and request["host_config"].get("CapDrop"):
+            configuration.write_text(docker_container.buildkit_configuration(self._registry, f"/docker/{identity}"))
         try:
-            with run.lock:
-                run.running[name] = identity
-            if self._given_up(run):
-                raise _NeverStarted("the task was stopped before the container ran")
-            if configuration is not None and request["host_config"].get("CapDrop"):
-                configuration.write_text(docker_container.buildkit_configuration(self._registry, f"/docker/{identity}"))
-            try:
-                self._api.start(identity)
-            except FAILURES as error:
-                raise _NeverStarted(f"CannotStartContainerError: {_text(error)}") from error
-            with run.lock:
-                run.started.add(name)
-                must_stop = name in run.stopping
-            run.task.container_started(name)
-            self._go_on(run)  # what waits for START
-            if must_stop:
-                self._spawn(run, partial(self._terminate, run, name, identity))
-            for line in lines(self._api.logs(identity, stdout=True, stderr=True, stream=True, follow=True)):
-                run.task.log(name, line)
-            exit_code = int(self._api.wait(identity, timeout=None)["StatusCode"])
-            state = self._api.inspect_container(identity)["State"]
-            return exit_code, OUT_OF_MEMORY if state.get("OOMKilled") else state.get("Error") or None
-        finally:
-            self._remove(identity)
-            if configuration is not None:
-                configuration.unlink(missing_ok=True)
+            self._api.start(identity)
+        except FAILURES as error:
+            raise _NeverStarted(f"CannotStartContainerError: {_text(error)}") from error
+        with run.lock:
+            run.started.add(name)
+            must_stop = name in run.stopping
+        run.task.container_started(name)
+        self._go_on(run)  # what waits for START
+        if must_stop:
+            self._spawn(run, partial(self._terminate, run, name, identity))
+        for line in lines(self._api.logs(identity, stdout=True, stderr=True, stream=True, follow=True)):
+            run.task.log(name, line)
+        exit_code = int(self._api.wait(identity, timeout=None)["StatusCode"])
+        state = self._api.inspect_container(identity)["State"]
+        return exit_code, OUT_OF_MEMORY if state.get("OOMKilled") else state.get("Error") or None
 
     def _terminate(self, run: _Run, name: str, identity: str) -> None:
         seconds = run.task.container_definition(name).get("stopTimeout")
