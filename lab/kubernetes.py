@@ -120,13 +120,12 @@ class Kubernetes:
             raise LabError(f"`kubectl {' '.join(arguments)}` failed: {(done.stderr or done.stdout).strip()}")
         return done.stdout
 
-    def apply(self, crds: Path = PROJECT / "crds", base: Path = PROJECT / "manifests" / "base") -> ServiceAccount:
-        """CRDs and the operator's manifests; answers the account that its Deployment runs as."""
+    def apply(self, base: Path = PROJECT / "manifests" / "base") -> ServiceAccount:
+        """The operator's manifests, its CRDs among them; answers the account that its Deployment runs as."""
         rendered = self.kubectl("kustomize", str(base))
         account = service_account(rendered)
-        self.kubectl("apply", "-f", str(crds))
         self.kubectl("apply", "-f", "-", stdin=rendered)
-        self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(crds))
+        self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
         return account
 
     def token(self, account: ServiceAccount) -> str:
