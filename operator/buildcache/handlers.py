@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+from collections.abc import Collection
 from typing import Any
 
 import aiohttp
@@ -131,4 +132,21 @@ async def _run_kopf(shell: Shell, namespaces: tuple[str, ...], stop: asyncio.Eve
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await kopf.run_tasks(tasks, ignored=others)
+    hurry = asyncio.create_task(_hurry(tasks, others, stop), name="hurry")
+    try:
+        await kopf.run_tasks(tasks, ignored=others | {hurry})
+    finally:
+        hurry.cancel()
+
+
+async def _hurry(
+    tasks: Collection[asyncio.Task[Any]], others: Collection[asyncio.Task[Any]], stop: asyncio.Event
+) -> None:
+    """Cancel the other watches once one has failed: kopf would wait five seconds for them and for a flag to be set.
+
+    Nothing else of kopf's is touched, and nothing when it was asked to end: it waits for its own helpers then.
+    """
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in asyncio.all_tasks() - {*others} if not stop.is_set() else ():
+        if task.get_name().startswith(("watcher for ", "stop-flag waiter")):
+            task.cancel()

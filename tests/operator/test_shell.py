@@ -205,7 +205,9 @@ async def test_a_hidden_build_is_found_at_the_start__fault_61(start: Start) -> N
         )
     async with start() as operator:
         await operator.until(lambda: operator.reason("web") == "Running")
+        await operator.until(lambda: operator.shell._store.finished_of("team-a", "shop"))
         assert [each.name for each in operator.shell._store.finished_of("team-a", "shop")] == ["old"]
+        assert operator.builds.passes_of("web") > 0
         assert operator.builds.passes_of("old") == 0
 
 
@@ -348,6 +350,7 @@ async def test_a_lost_event_is_found_by_the_repair_list(start: Start) -> None:
         operator.kube.create("builds", "web", spec=SPEC)
         operator.kube.create("builds", "gone", spec=SPEC)
         await operator.until(lambda: operator.reason("web") == operator.reason("gone") == "Running")
+        await operator.quiet()
         operator.kube.change("builds", "web", lambda body: body["spec"].update(cancel=True), silent=True)
         operator.kube._objects.pop(("builds", "team-a", "gone"))
         await asyncio.to_thread(operator.shell._repair_kind, "Build")

@@ -111,6 +111,8 @@ class Shell:
     def start(self) -> None:
         """Make all tasks; must be called before kopf starts, which cancels those that are made while it runs."""
         self._loop = asyncio.get_running_loop()
+        self.builds.start()
+        self.caches.start()
         self._tasks = [
             asyncio.create_task(self._begin(), name="beginning"),
             asyncio.create_task(self._repair(), name="repair list"),
@@ -132,14 +134,14 @@ class Shell:
     async def _begin(self) -> None:
         if not await self.watches.wait(WATCH_PATIENCE):
             logger.warning("not every watch is open yet; passes begin without", extra={"seconds": WATCH_PATIENCE})
-        self.builds.start()
+        self.builds.open()
         # BuildCaches count the last finished Builds in their status: without these the first pass would write less.
         try:
             async with asyncio.timeout(HISTORY_PATIENCE):
                 await self._load_history()
         except TimeoutError:
             logger.warning("finished Builds are not listed yet; BuildCaches show what is known")
-        self.caches.start()
+        self.caches.open()
 
     async def _load_history(self) -> None:
         delay = 1.0

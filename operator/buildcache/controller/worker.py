@@ -59,6 +59,7 @@ class Lane:
         self._idle: collections.deque[asyncio.Future[None]] = collections.deque()
         self._alarm: asyncio.TimerHandle | None = None
         self._stopping = False
+        self._opened = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     def add(self, key: Key, *, urgent: bool = True, forced: bool = False) -> None:
@@ -76,14 +77,19 @@ class Lane:
         return self._queue.depth()
 
     def start(self) -> None:
-        """Begin to work. Before, keys only gather."""
+        """Make the workers; they wait for `open`."""
         self._tasks = [
             asyncio.create_task(self._work(), name=f"{self.kind} worker {number}") for number in range(self._workers)
         ]
 
+    def open(self) -> None:
+        """Let them work. Before, keys only gather."""
+        self._opened.set()
+
     async def stop(self, patience: float) -> bool:
         """Take no more keys and wait for the passes under way; tell whether all of them have ended."""
         self._stopping = True
+        self._opened.set()
         for idle in self._idle:
             if not idle.done():
                 idle.set_result(None)
@@ -98,6 +104,7 @@ class Lane:
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
+        await self._opened.wait()
         while not self._stopping:
             taken = self._queue.take(loop.time())
             if taken is None:
