@@ -101,9 +101,10 @@ class Dockerd:
 
     def stop(self) -> None:
         """Containers and volumes of this lab are gone; so is the lab's own engine with all its processes and mounts."""
-        if self._client is not None:
+        if self._client is not None and self._engine is not None and listens(self._engine.host):
             with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
-                remove_containers(self._client, self.label)
+                remove_containers(self._client, None if self.is_own else self.label)
+        if self._client is not None:
             self._client.close()
             self._client = None
         if self._child is not None:
@@ -195,15 +196,22 @@ def users_docker(progress: Progress) -> str | None:
 
 def connect(host: str) -> docker.DockerClient | None:
     """A client of the engine at this unix socket; None when nothing answers there now."""
-    with socket.socket(socket.AF_UNIX) as probe:  # the SDK leaves sockets open when nobody listens
-        try:
-            probe.connect(host.removeprefix("unix://"))
-        except OSError:
-            return None
+    if not listens(host):
+        return None
     try:
         return docker.DockerClient(host, timeout=CALL_TIMEOUT, max_pool_size=POOL)
     except docker.errors.DockerException:
         return None
+
+
+def listens(host: str) -> bool:
+    """Asked first, because the SDK leaves a socket open for each time nobody listens."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(host.removeprefix("unix://"))
+        except OSError:
+            return False
+    return True
 
 
 def clean(folder: Folder, progress: Progress) -> None:
@@ -217,7 +225,7 @@ def clean(folder: Folder, progress: Progress) -> None:
         return
     if client := connect(engine.host):
         try:
-            if count := remove_containers(client, engine.label):
+            if count := remove_containers(client, None if engine.slot else engine.label):
                 progress(f"removed {count} containers of an earlier lab")
         except (docker.errors.DockerException, requests.RequestException) as error:
             progress(f"cannot remove the containers of an earlier lab from {engine.host}: {error}")
@@ -227,9 +235,9 @@ def clean(folder: Folder, progress: Progress) -> None:
 
 
 def remove_containers(client: docker.DockerClient, label: str | None) -> int:
-    """Remove containers with their anonymous volumes, then volumes: those with this label, or all; how many containers."""
-    filters = {"label": f"{LABEL}={label}"} if label is not None else {"label": LABEL}
-    containers = client.containers.list(all=True, filters={} if label is None else filters, ignore_removed=True)
+    """Remove containers and volumes, those with this label or all there are; how many containers that were."""
+    filters = {} if label is None else {"label": f"{LABEL}={label}"}
+    containers = client.containers.list(all=True, filters=filters, ignore_removed=True)
     for container in containers:
         with contextlib.suppress(docker.errors.NotFound):
             container.remove(force=True, v=True)
