@@ -107,9 +107,11 @@ class FakeKube:
             new["metadata"]["deletionTimestamp"] = "2026-01-01T11:00:00Z"
             self._store(plural, new, old)
 
-    def fail(self, method: str, path_end: str, answer: int | str, times: int = 1, **headers: str) -> None:
+    def fail(
+        self, method: str, path_end: str, answer: int | str, times: int = 1, headers: dict[str, str] | None = None
+    ) -> None:
         with self._lock:
-            self.faults.append(Fault(method, path_end, answer, times, headers))
+            self.faults.append(Fault(method, path_end, answer, times, headers or {}))
 
     def writes(self) -> list[Request]:
         with self._lock:

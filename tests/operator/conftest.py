@@ -77,6 +77,20 @@ class Passes:
         return sum(1 for body in self.seen if body["metadata"]["name"] == name)
 
 
+class Poller:
+    """A poller of tests: `news` are UIDs of Builds."""
+
+    def __init__(self) -> None:
+        self.news: list[str] = []
+
+    def next_in(self) -> float | None:
+        return 0.1 if self.news else None
+
+    def poll(self, now: datetime) -> list[str]:
+        news, self.news = self.news, []
+        return news
+
+
 def running(body: Mapping[str, Any]) -> Outcome:
     """A Build that runs and never ends."""
     return Outcome(status={"observedGeneration": 1, "conditions": [condition("Succeeded", "Unknown", "Running")]})
@@ -102,7 +116,8 @@ def available(body: Mapping[str, Any]) -> Outcome:
 class Operator:
     """What a test holds while the shell runs."""
 
-    def __init__(self, kube: FakeKube, shell: Shell, caches: Passes, builds: Passes) -> None:
+    def __init__(self, kube: FakeKube, shell: Shell, caches: Passes, builds: Passes, poller: Poller) -> None:
+        self.poller = poller
         self.kube = kube
         self.shell = shell
         self.caches = caches
@@ -159,6 +174,7 @@ def start(kube: FakeKube, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
     ) -> AsyncIterator[Operator]:
         store = Store(finished)
         of_builds, of_caches = Passes(builds), Passes(caches)
+        poller = Poller()
         watches = Watches(watch_paths(namespaces), time.monotonic)
         with connect(workers) as client:
             shell = Shell(
@@ -167,6 +183,7 @@ def start(kube: FakeKube, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
                 watches=watches,
                 caches=of_caches,
                 builds=of_builds,
+                poller=poller,
                 namespaces=namespaces,
                 workers=workers,
                 now=lambda: datetime.now(UTC),
@@ -176,7 +193,7 @@ def start(kube: FakeKube, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
             watching = asyncio.create_task(handlers.watch(shell, namespaces, stop))
             try:
                 assert await watches.wait(10)
-                yield Operator(kube, shell, of_caches, of_builds)
+                yield Operator(kube, shell, of_caches, of_builds, poller)
             finally:
                 stop.set()
                 async with asyncio.timeout(10):

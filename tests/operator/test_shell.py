@@ -96,7 +96,7 @@ async def test_one_object_that_cannot_be_written_does_not_stop_the_others__fault
 
 async def test_a_throttled_write_waits_as_long_as_the_server_says__fault_11(start: Start) -> None:
     async with start() as operator:
-        operator.kube.fail("PATCH", "/builds/web", 429, **{"Retry-After": "2"})
+        operator.kube.fail("PATCH", "/builds/web", 429, headers={"Retry-After": "2"})
         began = time.monotonic()
         operator.kube.create("builds", "web", spec=SPEC)
         await operator.until(lambda: operator.reason("web") == "Running")
@@ -259,7 +259,7 @@ async def test_the_poller_brings_a_build_back(start: Start) -> None:
         uid = operator.kube.create("builds", "web", spec=SPEC)["metadata"]["uid"]
         await operator.until(lambda: operator.reason("web") == "Running")
         passes = operator.builds.passes_of("web")
-        await asyncio.to_thread(operator.shell.build_changed, uid)
+        operator.poller.news = [uid, "the UID of a Build that is gone"]
         await operator.until(lambda: operator.builds.passes_of("web") == passes + 1)
 
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from buildcache.api.meta import FINISHED_LABEL
 from buildcache.reconcile.outcome import Reconciler
@@ -37,6 +37,24 @@ QUEUE_DELAY = 5.0
 EXIT_PATIENCE = 7.0
 
 
+EXTRA_THREADS = 2
+
+POLLER_REST = 1.0
+"""Seconds between the questions whether there is a task to follow."""
+
+
+class Polls(Protocol):
+    """What the shell needs of `reconcile.poller.Poller`."""
+
+    def next_in(self) -> float | None:
+        """Return the seconds until the next poll, None when there is nothing to follow."""
+        ...
+
+    def poll(self, now: datetime) -> list[str]:
+        """Look at the tasks; return the UIDs of the Builds with news."""
+        ...
+
+
 class Shell:
     """One operator's store, lanes and periodic work."""
 
@@ -48,6 +66,7 @@ class Shell:
         watches: Watches,
         caches: Reconciler,
         builds: Reconciler,
+        poller: Polls,
         namespaces: tuple[str, ...],
         workers: int,
         now: Callable[[], datetime],
@@ -56,11 +75,13 @@ class Shell:
         self.metrics = Metrics()
         self._store = store
         self._writer = writer
+        self._poller = poller
+        self._now = now
         self._namespaces = namespaces
         # A lane of its own for each kind: slow AWS answers for caches never use up the workers of Builds. Threads for
-        # all of both and one for lists.
+        # all of both, one for lists and one for the poller.
         for_caches = max(1, workers // 4)
-        self._executor = ThreadPoolExecutor(workers + 1, thread_name_prefix="pass")
+        self._executor = ThreadPoolExecutor(workers + EXTRA_THREADS, thread_name_prefix="pass")
 
         def lane(kind: KindName, reconciler: Reconciler, size: int, settled: Callable[[Key, Done], None]) -> Lane:
             passes = Passes(kind, reconciler, store=store, writer=writer, now=now)
@@ -101,11 +122,6 @@ class Shell:
         elif event_type == "DELETED":
             self._tell_cache(body)
 
-    def build_changed(self, uid: str) -> None:
-        """Hear from the poller, in any thread, that a Build's task has changed."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._poke, uid)
-
     # Its life
 
     def start(self) -> None:
@@ -116,6 +132,7 @@ class Shell:
         self._tasks = [
             asyncio.create_task(self._begin(), name="beginning"),
             asyncio.create_task(self._repair(), name="repair list"),
+            asyncio.create_task(self._poll(), name="poller"),
         ]
 
     async def stop(self) -> bool:
@@ -176,6 +193,20 @@ class Shell:
         for key in self._store.repaired(kind, bodies, since):
             self._from_thread(self.caches if kind == "BuildCache" else self.builds, key)
 
+    async def _poll(self) -> None:
+        while True:
+            pause = self._poller.next_in()
+            await asyncio.sleep(POLLER_REST if pause is None else pause)
+            if pause is None:
+                continue
+            try:
+                changed = await self._hop(self._poller.poll, self._now())
+            except Exception:  # a bug in what reads ECS: Builds would be followed no more if it ended the loop
+                logger.exception("the poller failed; it goes on")
+                continue
+            for uid in changed:
+                self._poke(uid)
+
     async def _hop(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
 
@@ -186,6 +217,7 @@ class Shell:
     # Who must look again when something else has changed
 
     def _poke(self, uid: str) -> None:
+        """Look at a Build of whose task the poller has news."""
         key = self._store.key_by_uid(uid)
         if key is not None:
             self.builds.add(key, forced=True)

@@ -56,6 +56,11 @@ class Watches:
             return False
         return True
 
+    @property
+    def were_open(self) -> bool:
+        """Whether each of them was open at least once."""
+        return self._all_open.is_set()
+
     def silence(self) -> float:
         """Return for how many seconds some watch has not been open; 0 while all are."""
         return self._clock() - min(self._closed_since.values(), default=self._clock())

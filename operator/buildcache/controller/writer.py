@@ -62,13 +62,22 @@ class Refused:
 Result = Written | Conflict | Gone | Refused
 
 
+class NoCluster(Exception):
+    """There is no cluster to talk to; the message says where one was looked for."""
+
+
 def connect(connections: int) -> kubernetes.client.ApiClient:
     """Return a client for the cluster we run in or the one that KUBECONFIG names, with a connection for each thread."""
     configuration = kubernetes.client.Configuration()
     try:
         kubernetes.config.load_incluster_config(client_configuration=configuration)
     except kubernetes.config.ConfigException:
-        kubernetes.config.load_kube_config(client_configuration=configuration)
+        try:
+            kubernetes.config.load_kube_config(client_configuration=configuration)
+        except kubernetes.config.ConfigException as error:
+            raise NoCluster(
+                f"neither a service account of a Pod nor a kubeconfig (set KUBECONFIG to one): {error}"
+            ) from error
     configuration.connection_pool_maxsize = connections
     # Retries are the queue's business: urllib3's own would wait inside a worker thread.
     configuration.retries = 0

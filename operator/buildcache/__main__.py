@@ -1,0 +1,145 @@
+"""Composition root of the operator: settings, clients, passes, shell, and kopf until a signal. `python -m buildcache`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import time
+from datetime import UTC, datetime
+
+from buildcache import __version__, handlers
+from buildcache.aws.clients import Session
+from buildcache.controller import logs
+from buildcache.controller.endpoints import METRICS, TEXT, Answer, Endpoints
+from buildcache.controller.shell import EXTRA_THREADS, Shell
+from buildcache.controller.store import Store
+from buildcache.controller.watches import UNREADY_AFTER, Watches, watch_paths
+from buildcache.controller.writer import NoCluster, Writer, connect
+from buildcache.core.build import finished
+from buildcache.reconcile.build import BuildReconciler
+from buildcache.reconcile.cache import CacheReconciler
+from buildcache.reconcile.executor import EcsExecutor, ecs_poller
+from buildcache.settings import Settings, SettingsError, read
+
+logger = logging.getLogger("buildcache")
+
+BEAT = 1.0
+BEATLESS = 30.0
+"""Seconds without a turn of the event loop after which the process is not alive any more."""
+
+
+def main() -> int:
+    """Run until SIGTERM; the exit code says whether that was all that ended it."""
+    try:
+        settings = read(os.environ, terminal=sys.stderr.isatty())
+    except SettingsError as error:
+        sys.stderr.write(f"buildcache: {error}\n")
+        return 2
+    logs.configure(settings.log_format)
+    try:
+        return asyncio.run(serve(settings))
+    except NoCluster as error:
+        logger.error("no Kubernetes cluster to talk to", extra={"error": str(error)})
+        return 2
+
+
+async def serve(settings: Settings) -> int:
+    """Compose the operator, run it, end it."""
+    shell = compose(settings)
+    stop = asyncio.Event()
+    alive = Pulse()
+    endpoints = [
+        Endpoints(settings.probe_port, {"/healthz": alive.answer, "/readyz": lambda: _readiness(shell)}),
+        Endpoints(settings.metrics_port, {"/metrics": lambda: (200, METRICS, shell.metrics.text())}),
+    ]
+    for endpoint in endpoints:
+        endpoint.start()
+    logger.info(
+        "starting",
+        extra={
+            "version": __version__,
+            "cluster": settings.cluster_id,
+            "namespaces": list(settings.namespaces) or "all",
+            "workers": settings.workers,
+        },
+    )
+    # Tasks must be there before kopf starts: it cancels those that are born while it runs.
+    beating = asyncio.create_task(alive.beat(shell, stop), name="pulse")
+    shell.start()
+    try:
+        await handlers.watch(shell, settings.namespaces, stop)
+    finally:
+        ended = await shell.stop()
+        beating.cancel()
+        for endpoint in endpoints:
+            endpoint.stop()
+        logger.info("stopped", extra={"passes_ended": ended})
+    code = 1 if alive.lost else 0
+    if not ended:
+        # Threads cannot be cancelled, and Python would wait for them: a call to AWS may take longer than kubelet waits.
+        # What they do is as safe as under kill -9.
+        _leave(code)
+    return code
+
+
+def compose(settings: Settings) -> Shell:
+    """Put the parts together. The one place that knows all of them."""
+    threads = settings.workers + EXTRA_THREADS
+    store = Store(finished)
+    session = Session(threads)
+    poller = ecs_poller(session)
+    return Shell(
+        store=store,
+        writer=Writer(connect(threads), user_agent=handlers.USER_AGENT),
+        watches=Watches(watch_paths(settings.namespaces), time.monotonic),
+        caches=CacheReconciler(session, store, cluster_id=settings.cluster_id, runner_image=settings.runner_image),
+        builds=BuildReconciler(store, EcsExecutor(session, poller), cluster_id=settings.cluster_id),
+        poller=poller,
+        namespaces=settings.namespaces,
+        workers=settings.workers,
+        now=lambda: datetime.now(UTC),  # noqa: TID251 - the clock that all passes are given
+    )
+
+
+class Pulse:
+    """Whether the event loop still turns; asked from another thread."""
+
+    def __init__(self) -> None:
+        self.lost = False
+        self._last = time.monotonic()
+
+    async def beat(self, shell: Shell, stop: asyncio.Event) -> None:
+        """Note every second that the loop has had a turn; end the process when it has been blind for minutes."""
+        while True:
+            self._last = time.monotonic()
+            if shell.is_lost() and not stop.is_set():
+                logger.error("no watch could be opened for minutes; ending, so that a new process tries")
+                self.lost = True
+                stop.set()
+            await asyncio.sleep(BEAT)
+
+    def answer(self) -> Answer:
+        """Answer kubelet."""
+        silent = time.monotonic() - self._last
+        return (200, TEXT, b"ok\n") if silent < BEATLESS else (503, TEXT, b"the event loop is stuck\n")
+
+
+def _readiness(shell: Shell) -> Answer:
+    silent = shell.watches.silence()
+    if silent < UNREADY_AFTER and shell.watches.were_open:
+        return 200, TEXT, b"ok\n"
+    return 503, TEXT, f"some watch has been closed for {silent:.0f} s\n".encode()
+
+
+def _leave(code: int) -> None:
+    logging.shutdown()
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
