@@ -165,6 +165,38 @@ def test_what_cannot_be_explained_says_where(bodies: list[Any], path: str) -> No
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("bodies", "line"),
+    [
+        (
+            [changed("BuildCache", "spec.registry.export.compresion", "gzip"), BUILD],
+            "spec.registry.export.compresion: is not a field: is compression meant? (BuildCache shop)",
+        ),
+        (
+            [changed("BuildCache", "spec.executors.1.kaniko", {"cache-ttl": "6h"}), BUILD],
+            "spec.executors[1].kaniko.cache-ttl: is not a field (BuildCache shop)",
+        ),
+        (
+            [CACHE, changed("Build", "spec.output.labels", {"a\nb": ""}) | {"metadata": {"name": "a\rb"}}],
+            "spec.output.labels: label names must be letters, digits and . _ / - (Build a\N{REPLACEMENT CHARACTER}b)",
+        ),
+        (
+            [CACHE, changed("Build", "spec.x\x1b[2J", 1)],
+            "spec.x\N{REPLACEMENT CHARACTER}[2J: is not a field (Build web-1)",
+        ),
+        ([CACHE, changed("Build", "spec.4", "x")], "spec.4: is not a field (Build web-1)"),
+    ],
+)
+def test_a_misspelt_option_is_no_silent_default(bodies: list[Any], line: str) -> None:
+    result = explain(*bodies)
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"{line}\n")
+
+
+def test_names_that_users_choose_are_not_fields() -> None:
+    build = changed("Build", "spec.output.labels", {"org.example/any": "x"})
+    assert len(explained(changed("BuildCache", "spec.tags", {"any": "x"}), build)) == 1
+
+
 def test_all_builds_are_judged_and_the_lines_name_them() -> None:
     wrong = [changed("Build", "spec.executor", "nope") | {"metadata": {"name": name}} for name in "ab"]
     lines = explain(CACHE, *wrong).stderr.splitlines()

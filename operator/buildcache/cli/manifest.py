@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,12 +50,16 @@ def load(files: Sequence[Path]) -> Manifests:
     lines: list[str] = []
     for body in _objects(files):
         try:
-            if body.get("kind") == "BuildCache":
-                caches.append(BuildCache.parse(body))
-            else:
-                builds.append(Build.parse(body))
+            parsed = BuildCache.parse(body) if body.get("kind") == "BuildCache" else Build.parse(body)
         except ValidationError as error:
             lines += (complain(problem, body) for problem in problems(error))
+            continue
+        known = parsed.model_dump(by_alias=True, mode="json")
+        lines += (complain(problem, body) for problem in _unknown(body["spec"], known["spec"], "spec"))
+        if isinstance(parsed, BuildCache):
+            caches.append(parsed)
+        else:
+            builds.append(parsed)
     if not lines and len(caches) != 1:
         lines.append(f"kind: one BuildCache is needed, the files hold {len(caches)}")
     if not lines and not builds:
@@ -65,10 +70,25 @@ def load(files: Sequence[Path]) -> Manifests:
 
 
 def complain(problem: Problem, body: Mapping[str, Any]) -> str:
-    """The problem's line, with the object that has it."""
+    """The problem's line, with the object that has it. One line, whatever the names of fields and objects hold."""
     metadata = body.get("metadata")
     name = metadata.get("name") if isinstance(metadata, Mapping) else None
-    return f"{problem} ({body['kind']} {name})" if isinstance(name, str) and name.isprintable() else str(problem)
+    line = f"{problem} ({body['kind']} {name})" if isinstance(name, str) else str(problem)
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
+
+
+def _unknown(given: Any, known: Any, path: str) -> Iterator[Problem]:
+    """Fields that do not exist. kubectl refuses them too; a misspelt option would else be a default in silence."""
+    if isinstance(given, Mapping) and isinstance(known, Mapping):
+        for name, value in given.items():
+            if name in known:
+                yield from _unknown(value, known[name], f"{path}.{name}")
+            else:
+                close = difflib.get_close_matches(str(name), known, 1)
+                yield Problem(f"{path}.{name}", "is not a field" + (f": is {close[0]} meant?" if close else ""))
+    elif isinstance(given, list) and isinstance(known, list):
+        for index, (value, other) in enumerate(zip(given, known, strict=True)):
+            yield from _unknown(value, other, f"{path}[{index}]")
 
 
 def _objects(files: Sequence[Path]) -> Iterator[Mapping[str, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from buildcache.api.build import BuildSpec
@@ -101,7 +101,7 @@ class Flags:
 class Refused:
     """The specs do not go together; each problem names the field to change."""
 
-    problems: tuple[Problem, ...] = field(default=())
+    problems: tuple[Problem, ...]
 
 
 def render(executor: Executor, export: Export, build: BuildSpec, stores: Stores) -> Flags | Refused:
