@@ -177,7 +177,8 @@ def left_over(world: World) -> dict[str, list[str]]:
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
-    served = Aws(registry="127.0.0.1:1", timing=FAST)
+    # An account of its own: a lab may run in this process too, and moto keeps one state for each account.
+    served = Aws(registry="127.0.0.1:1", account="210000000000", timing=FAST)
     url = served.start()
     for name, value in environment(url).items():
         monkeypatch.setenv(name, value)
