@@ -121,8 +121,7 @@ class Kubernetes:
         return done.stdout
 
     def apply(self, base: Path = PROJECT / "manifests" / "base") -> ServiceAccount:
-        """The CRDs and the operator's manifests; answers the account that its Deployment runs as."""
-        self.kubectl("apply", "-f", str(PROJECT / "crds"))
+        """The operator's manifests, its CRDs among them; answers the account that its Deployment runs as."""
         rendered = self.kubectl("kustomize", str(base))
         account = service_account(rendered)
         self.kubectl("apply", "-f", "-", stdin=rendered)
