@@ -26,7 +26,7 @@ from lab.files import Folder
 from lab.lab import LabInfo
 
 CACHE = "shop"
-READY_TIMEOUT, BUILD_TIMEOUT, GONE_TIMEOUT, REPAIR_TIMEOUT = 180.0, 900.0, 300.0, 60.0
+READY_TIMEOUT, BUILD_TIMEOUT, COUNT_TIMEOUT, GONE_TIMEOUT, REPAIR_TIMEOUT = 180.0, 900.0, 60.0, 300.0, 60.0
 RECONCILE = "buildcache.dev/reconcile-requested-at"
 
 
@@ -140,7 +140,7 @@ def _repair(cluster: Cluster, screen: Screen) -> None:
     screen.say(f"   the policy of {repository} is gone; the next drift check is due within spec.reconcileInterval,")
     screen.say("   but a person may ask for it now:")
     stamp = f"demo-{time.time_ns()}"
-    annotate = ("annotate", "--overwrite", "buildcache", CACHE, f"{RECONCILE}={stamp}")
+    annotate = ("annotate", "--overwrite", "buildcaches", CACHE, f"{RECONCILE}={stamp}")
     screen.command(f"kubectl {' '.join(annotate)}", cluster.kubectl(*annotate))
 
     def corrected() -> dict[str, Any] | None:
