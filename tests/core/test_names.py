@@ -106,3 +106,12 @@ def test_readable_names_stay_readable() -> None:
     assert names.security_group_name(identity, "cache").startswith("buildcache-cache-team-a-shop-")
     assert names.family(identity, "ec2").startswith("buildcache-team-a-shop-")
     assert names.family(identity, "ec2").endswith("-ec2")
+
+
+@pytest.mark.parametrize("name", ["a.b", "a/b", "e" * 300], ids=["dot", "slash", "too long"])
+def test_t48_names_that_ecs_would_refuse_are_mapped_and_told_apart(name: str) -> None:
+    identity = Identity("prod", "team-a", "shop", "uid")
+    family = names.family(identity, name)
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,255}", family)
+    assert family != names.family(identity, name.replace(".", "-").replace("/", "-") + "x")
+    assert family not in {names.family(identity, "a-b"), names.family(identity, name[:-1])}

@@ -25,7 +25,6 @@ from .status import (
     ConditionType,
     Reason,
     find_condition,
-    is_true,
     remove_condition,
     set_condition,
     set_reconciling,
@@ -255,8 +254,3 @@ def _progress(
         message = "; ".join(waiting) or _list(tuple(difference(action) for action in done.plan.actions))
         return set_reconciling(conditions, reason, message, generation=generation, now=now)
     return set_settled(conditions)
-
-
-def is_ready(status: BuildCacheStatus) -> bool:
-    """Whether Builds can use the cache, as the status says."""
-    return is_true(status.conditions, ConditionType.READY)
