@@ -17,13 +17,13 @@ from typing import TypedDict
 from lab.cloud import ACCOUNT, REGION, Cloud
 from lab.command import Progress
 from lab.control import Control
-from lab.files import PROJECT, Folder, RuntimeName, write_atomically
+from lab.files import Folder, RuntimeName, write_atomically
 from lab.kube_proxy import KubeProxy
 from lab.kubernetes import Kubernetes, kubeconfig
 from lab.leftovers import end_leftovers
 from lab.loop import Loop
 from lab.operator import COMMAND, Operator, environment
-from lab.process import Processes
+from lab.process import Processes, sweep
 
 
 class OperatorInfo(TypedDict):
@@ -89,6 +89,8 @@ class Lab:
         self._info = None
         self._processes.close()
         self._closers.close()
+        # A part that was still on its way up has children that its closer did not know yet.
+        sweep(self.folder.path, self.folder.processes)
 
     def _start(self) -> LabInfo:
         # Closers are in place before anything starts; those of parts that never started do nothing.
@@ -142,11 +144,6 @@ class Lab:
     def _start_kubernetes(self, kubernetes: Kubernetes, proxy: KubeProxy) -> None:
         began = time.monotonic()
         kubernetes.start()
-        if not (PROJECT / "manifests/base/kustomization.yaml").exists():  # XXX until manifests/base lands
-            kubernetes.kubectl("apply", "-f", str(PROJECT / "crds"))
-            proxy.start(kubernetes.url, kubernetes.ca)
-            self._with_operator = False
-            return
         account = kubernetes.apply()
         url = proxy.start(kubernetes.url, kubernetes.ca)
         write_atomically(self.folder.operator_kubeconfig, kubeconfig(url, kubernetes.token(account)))
