@@ -29,6 +29,15 @@ QUICK = Timing(
     access_point_deleting=0.1,
     backup_policy_changing=0.1,
 )
+ENDLESS = Timing(
+    file_system_creating=0,
+    file_system_deleting=600,
+    mount_target_creating=0,
+    mount_target_deleting=600,
+    access_point_creating=0,
+    access_point_deleting=600,
+)
+"""Everything is made at once and deleting it never ends."""
 # moto keeps its state by account: one of its own for each Aws, also beside a lab that runs in this process.
 _accounts = itertools.count(200_000_000_000)
 
@@ -94,7 +103,7 @@ def refused(code: str, status: int | None = None) -> Iterator[dict[str, Any]]:
         assert response["ResponseMetadata"]["HTTPStatusCode"] == status
 
 
-def until(read: Callable[[], T], wanted: Callable[[T], bool], seconds: float = 5) -> T:
+def until(read: Callable[[], T], wanted: Callable[[T], bool], seconds: float = 20) -> T:
     """Read until it is as wanted."""
     deadline = time.monotonic() + seconds
     while True:

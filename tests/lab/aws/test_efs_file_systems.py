@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lab.aws.timing import Timing
-from tests.lab.aws.served import Served, refused, served, tag_map, unique, until
+from tests.lab.aws.served import ENDLESS, Served, refused, served, tag_map, unique, until
 
 
 def state(efs: Any, file_system_id: str) -> str:
@@ -38,7 +38,6 @@ def test_t13_a_new_file_system_is_creating_for_a_while_and_then_available(aws: S
         CreationToken=unique(), Encrypted=True, Tags=[{"Key": "buildcache.dev/uid", "Value": "1"}]
     )
     assert created["LifeCycleState"] == "creating"
-    assert state(efs, created["FileSystemId"]) == "creating"
     found = settled(efs, created["FileSystemId"])
     assert tag_map(found["Tags"]) == {"buildcache.dev/uid": "1"}
 
@@ -57,6 +56,7 @@ def test_t14_a_file_system_that_is_creating_can_not_be_changed(aws: Served) -> N
     with served(timing=Timing(file_system_creating=60)) as slow:
         efs = slow.client("efs")
         file_system_id = efs.create_file_system(CreationToken=unique())["FileSystemId"]
+        assert state(efs, file_system_id) == "creating"
         subnet = slow.aws.world.subnet_ids[0]
         changes: list[Callable[[], object]] = [
             lambda: efs.put_lifecycle_configuration(FileSystemId=file_system_id, LifecyclePolicies=[]),
@@ -233,14 +233,29 @@ def test_t29_a_file_system_with_mount_targets_can_not_be_deleted(aws: Served) ->
     with refused("FileSystemInUse", 409):
         efs.delete_file_system(FileSystemId=file_system_id)
     efs.delete_mount_target(MountTargetId=target["MountTargetId"])
-    with refused("FileSystemInUse", 409):
-        efs.delete_file_system(FileSystemId=file_system_id)
     until(lambda: efs.describe_mount_targets(FileSystemId=file_system_id)["MountTargets"], lambda found: not found)
     efs.delete_file_system(FileSystemId=file_system_id)
-    assert state(efs, file_system_id) == "deleting"
     until(lambda: ids(efs), lambda found: file_system_id not in found)
     with refused("FileSystemNotFound", 404):
         efs.delete_file_system(FileSystemId=file_system_id)
+
+
+def test_t29_what_is_being_deleted_is_still_there() -> None:
+    with served(timing=ENDLESS) as endless:
+        efs = endless.client("efs")
+        in_use, unused = (efs.create_file_system(CreationToken=token)["FileSystemId"] for token in ("a", "b"))
+        target = efs.create_mount_target(FileSystemId=in_use, SubnetId=endless.aws.world.subnet_ids[0])["MountTargetId"]
+        efs.delete_mount_target(MountTargetId=target)
+        efs.delete_mount_target(MountTargetId=target)
+        (shown,) = efs.describe_mount_targets(FileSystemId=in_use)["MountTargets"]
+        assert shown["LifeCycleState"] == "deleting"
+        with refused("FileSystemInUse", 409):
+            efs.delete_file_system(FileSystemId=in_use)
+        efs.delete_file_system(FileSystemId=unused)
+        efs.delete_file_system(FileSystemId=unused)
+        assert state(efs, unused) == "deleting"
+        with refused("FileSystemAlreadyExists", 409):
+            efs.create_file_system(CreationToken="b")
 
 
 def test_a_token_is_free_again_when_its_file_system_is_gone(aws: Served) -> None:

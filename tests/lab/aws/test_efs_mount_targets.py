@@ -7,7 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from lab.aws.timing import Timing
-from tests.lab.aws.served import Served, refused, served, unique, until
+from tests.lab.aws.served import ENDLESS, Served, refused, served, unique, until
 
 
 @pytest.fixture
@@ -45,7 +45,6 @@ def interfaces(aws: Served, target: str) -> list[dict[str, Any]]:
 
 def test_t15_a_mount_target_is_creating_for_a_while_and_then_available(aws: Served, file_system_id: str) -> None:
     target = create(aws, file_system_id)
-    assert state(aws, target) == "creating"
     until(lambda: state(aws, target), lambda found: found == "available")
 
 
@@ -61,8 +60,6 @@ def test_t30_the_network_interface_says_whose_it_is_and_goes_with_the_mount_targ
     assert [one["GroupId"] for one in interface["Groups"]] == [mine]
 
     aws.client("efs").delete_mount_target(MountTargetId=target)
-    assert state(aws, target) == "deleting"
-    assert interfaces(aws, target)
     until(lambda: interfaces(aws, target), lambda found: not found)
     with refused("MountTargetNotFound", 404):
         aws.client("efs").delete_mount_target(MountTargetId=target)
@@ -73,6 +70,7 @@ def test_security_groups_change_only_while_available(file_system_id: str, aws: S
         efs = slow.client("efs")
         created = efs.create_file_system(CreationToken=unique())["FileSystemId"]
         target = create(slow, created)
+        assert state(slow, target) == "creating"
         with refused("IncorrectMountTargetState", 409):
             efs.modify_mount_target_security_groups(MountTargetId=target, SecurityGroups=[group(slow)])
         with refused("IncorrectMountTargetState", 409):
@@ -91,6 +89,17 @@ def test_changed_security_groups_are_those_of_the_interface(aws: Served, file_sy
         efs.modify_mount_target_security_groups(MountTargetId=target, SecurityGroups=["sg-0123456789abcdef0"])
     with refused("SecurityGroupLimitExceeded", 400):
         efs.modify_mount_target_security_groups(MountTargetId=target, SecurityGroups=[second] * 6)
+
+
+def test_t30_the_interface_of_a_mount_target_that_is_being_deleted_still_holds_its_group() -> None:
+    with served(timing=ENDLESS) as endless:
+        created = endless.client("efs").create_file_system(CreationToken=unique())["FileSystemId"]
+        mine = group(endless)
+        target = create(endless, created, SecurityGroups=[mine])
+        endless.client("efs").delete_mount_target(MountTargetId=target)
+        assert interfaces(endless, target)
+        with refused("DependencyViolation"):
+            endless.client("ec2").delete_security_group(GroupId=mine)
 
 
 def test_without_groups_it_has_the_default_one_of_the_vpc(aws: Served, file_system_id: str) -> None:

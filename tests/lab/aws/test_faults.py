@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 
-from tests.lab.aws.served import Served, refused, served, unique
+from tests.lab.aws.served import Served, refused, served, unique, until
 
 Call = Callable[[Served], Any]
 
@@ -116,9 +116,6 @@ def test_t70_a_delayed_call_is_answered_late(aws: Served) -> None:
     began = time.monotonic()
     assert ecs.describe_clusters(clusters=["builds"])["clusters"]
     assert time.monotonic() - began >= 0.3
-    began = time.monotonic()
-    ecs.describe_clusters(clusters=["builds"])
-    assert time.monotonic() - began < 0.3
 
 
 def test_t41_a_delayed_write_happens_although_the_client_gave_up(aws: Served) -> None:
@@ -126,8 +123,8 @@ def test_t41_a_delayed_write_happens_although_the_client_gave_up(aws: Served) ->
     group = unique()
     with pytest.raises(BotoCoreError):
         aws.client("logs", read_timeout=0.1).create_log_group(logGroupName=group)
-    time.sleep(0.6)
-    assert aws.client("logs").describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+    logs = aws.client("logs")
+    until(lambda: logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"], lambda found: len(found) == 1)
 
 
 def test_times_counts_down_and_minus_one_lasts_until_deleted(aws: Served) -> None:

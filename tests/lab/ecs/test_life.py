@@ -25,7 +25,7 @@ STATES = ["PROVISIONING", "PENDING", "ACTIVATING", "RUNNING", "DEACTIVATING", "S
 
 
 def test_a_task_goes_through_all_states_in_order_with_a_rising_version(aws: Served) -> None:
-    plan(aws, start=0.1, build=0.2)
+    plan(aws, start=0.5, build=1)
     arn = run(aws)
     seen: list[str] = []
     versions: list[int] = []
@@ -188,7 +188,7 @@ def test_t51_a_task_being_provisioned_has_no_containers_yet(aws: Served) -> None
 
 
 def test_a_plan_is_for_tasks_that_start_from_now_on(aws: Served) -> None:
-    plan(aws, build=0.3, exitCodes={"build": 1})
+    plan(aws, build=2, exitCodes={"build": 1})
     first = run(aws)
     reached(aws, first, "RUNNING")
     plan(aws, build=0.01)

@@ -30,10 +30,10 @@ def test_t50_a_new_task_is_missing_for_some_reads() -> None:
 
 
 def test_t50_a_new_task_is_missing_for_a_time_at_most() -> None:
-    with served(pace=Pace(blind_reads=1000, blind_seconds=0.1)) as aws:
+    with served(pace=Pace(blind_reads=1000, blind_seconds=1)) as aws:
         arn = run(aws)
         assert describe(aws, arn) is None
-        time.sleep(0.12)
+        time.sleep(1.05)
         assert describe(aws, arn) is not None
 
 
@@ -184,7 +184,7 @@ def raw(aws: Served, operation: str, request: dict[str, Any]) -> tuple[int, dict
 
 def test_every_answer_in_every_state_fits_the_model_of_botocore(aws: Served) -> None:
     model = aws.client("ecs").meta.service_model
-    plan(aws, start=0.1, build=0.1, exitCodes={"fetch": 0, "build": 1})
+    plan(aws, start=0.5, build=0.5, exitCodes={"fetch": 0, "build": 1})
     fargate = register(
         aws,
         requiresCompatibilities=["FARGATE"],
