@@ -19,7 +19,7 @@ from pathlib import Path
 import docker
 import docker.errors
 
-from lab import debian, image_build
+from lab import debian, image_build, toolchain
 from lab.command import Progress
 from lab.errors import LabError
 from lab.files import PROJECT
@@ -108,22 +108,16 @@ class Images:
         return identity
 
     def _buildkit(self, base: str) -> str:
-        files = {
-            "Dockerfile": (DOCKERFILES / "buildkit.Dockerfile").read_bytes(),
-            "ca-certificates.crt": debian.host_bundle(),
-        }
-        programs = [ensure(program, self._progress) for program in ("buildkitd", "buildctl")]
-        # The folder is named by the hash of what the programs are built from.
-        inputs = fingerprint(base, *files.values(), programs[0].parent.name)
+        bundle, dockerfile = debian.host_bundle(), (DOCKERFILES / "buildkit.Dockerfile").read_bytes()
+        inputs = fingerprint(base, dockerfile, bundle, toolchain.fingerprint(toolchain.MODULES["buildkit"]))
         if self._usable(BUILDKIT, inputs) or self._pull(BUILDKIT):
             return BUILDKIT
         module = source_folder("buildkit", "github.com/moby/buildkit", self._progress)
-        script = module / "examples" / "buildctl-daemonless" / "buildctl-daemonless.sh"
-        for path in (*programs, script):
-            files[path.name] = path.read_bytes()
-        self._build(
-            BUILDKIT, files, inputs, {"BASE_IMAGE": base}, executable=[*(p.name for p in programs), script.name]
-        )
+        programs = [ensure(program, self._progress) for program in ("buildkitd", "buildctl")]
+        programs.append(module / "examples" / "buildctl-daemonless" / "buildctl-daemonless.sh")
+        files = {"Dockerfile": dockerfile, "ca-certificates.crt": bundle}
+        files |= {program.name: program.read_bytes() for program in programs}
+        self._build(BUILDKIT, files, inputs, {"BASE_IMAGE": base}, executable=[program.name for program in programs])
         return BUILDKIT
 
     def _operator(self, base: str) -> str:

@@ -82,6 +82,9 @@ class DockerRuntime:
         self._folder = state_dir / "ecs"
         self._environment = dict(environment or {})
         self._missing = missing_capabilities()
+        # With the systemd driver a container's group has another name, and only machines without systemd were seen to
+        # withhold a capability.
+        self._has_plain_groups = client.info().get("CgroupDriver") == "cgroupfs"
         self._runs: dict[str, _Run] = {}
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
@@ -112,7 +115,9 @@ class DockerRuntime:
             with run.lock:
                 identities = list(run.created.values())
             for identity in identities:
-                with contextlib.suppress(*FAILURES):  # not running any more, or not yet, and then its thread gives it up
+                with contextlib.suppress(
+                    *FAILURES
+                ):  # not running any more, or not yet, and then its thread gives it up
                     self._api.kill(identity)
         deadline = time.monotonic() + CLOSE_DEADLINE
         while time.monotonic() < deadline:
@@ -255,7 +260,7 @@ class DockerRuntime:
             run.created[name] = identity
         if self._given_up(run):
             raise _NeverStarted("the task was stopped before the container ran")
-        if configuration is not None and request["host_config"].get("CapDrop"):
+        if configuration is not None and request["host_config"].get("CapDrop") and self._has_plain_groups:
             configuration.write_text(docker_container.buildkit_configuration(self._registry, f"/docker/{identity}"))
         try:
             self._api.start(identity)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lab import docker_leftovers
-from lab.dockerd import Dockerd, Engine, clean, connect, record_path, users_docker
+from lab.dockerd import LABEL, Dockerd, Engine, clean, connect, record_path, users_docker
 from lab.files import Folder
 from lab.process import Processes, read_record, start_time
 from tests.lab.docker.engine import Engine as SharedEngine
@@ -65,7 +65,7 @@ def sleeper(shared_engine: SharedEngine, folder: Folder) -> int:
     client = connect(engine.host)
     assert client is not None
     try:
-        client.images.load(b"".join(shared_engine.client.images.get("debian:12").save(named=True)))
+        client.images.load(b"".join(shared_engine.client.images.get("debian:12").save(named="debian:12")))
         container = client.containers.run(
             "debian:12",
             ["sleep", "600"],
@@ -124,6 +124,30 @@ def test_a_killed_dockerd_whose_containers_live_is_cleaned_up(
     assert client.containers.list(all=True) == []
     client.close()
     again.stop()
+
+
+def test_in_the_engine_of_the_user_only_what_is_ours_goes(
+    start: Start, shared_engine: SharedEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start("users")
+    theirs = sleeper(shared_engine, Folder(tmp_path / "users"))
+    engine = Engine.read(record_path(Folder(tmp_path / "users")))
+    assert engine is not None
+    monkeypatch.setenv("DOCKER_HOST", engine.host)
+    folder = Folder(tmp_path / "lab")
+    dockerd = Dockerd(folder, Processes(folder.path, folder.processes, folder.logs), print)
+    client = dockerd.start()
+    assert not dockerd.is_own
+    ours = client.containers.run(
+        "debian:12", ["sleep", "600"], detach=True, network_mode="host", labels={LABEL: dockerd.label}
+    )
+    ours.reload()
+    pid = ours.attrs["State"]["Pid"]
+    clean(folder, print)
+    assert (start_time(pid), start_time(theirs) is None) == (None, False)
+    dockerd.stop()
+    assert start_time(theirs) is not None
+    assert not record_path(folder).exists()
 
 
 def test_an_engine_on_another_machine_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

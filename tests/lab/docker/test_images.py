@@ -1,0 +1,67 @@
+"""The images of the lab in a real engine and a real registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lab.errors import LabError
+from lab.images import BASE, BUILDKIT, Images
+from lab.registry_push import ids_in_registry
+from tests.lab.docker.engine import Engine
+
+pytestmark = pytest.mark.docker
+
+
+def test_images_that_are_there_are_left_alone(engine: Engine) -> None:
+    said: list[str] = []
+    pushed: list[bool] = []
+    before = {name: engine.client.images.get(name).id for name in (BASE, BUILDKIT, engine.images.operator)}
+    images = Images(
+        engine.client, engine.registry.address, said.append, on_push=lambda: pushed.append(True), archives=""
+    )
+    assert images.ensure() == engine.images
+    assert {name: engine.client.images.get(name).id for name in before} == before
+    assert pushed == []
+    assert len(said) == 3
+    assert all(line.endswith((": cached", ": the engine has it already")) for line in said), said
+
+
+def test_the_base_of_the_registry_is_the_base_of_the_engine(engine: Engine) -> None:
+    assert engine.client.images.get(BASE).id in ids_in_registry(engine.images.base)
+    assert ids_in_registry(f"{engine.registry.address}/no/such:image") == set()
+
+
+def test_archives_of_LAB_IMAGES_are_loaded(engine: Engine, tmp_path: Path) -> None:
+    name = "lab-test/loaded:1"
+    engine.client.images.get(BASE).tag(name)
+    archive = tmp_path / "image.tar"
+    with archive.open("wb") as file:
+        for chunk in engine.client.images.get(name).save(named=name):
+            file.write(chunk)
+    engine.client.images.remove(name)
+    said: list[str] = []
+    try:
+        Images(engine.client, engine.registry.address, said.append, archives=str(archive)).ensure()
+        assert engine.client.images.get(name).id == engine.client.images.get(BASE).id
+        assert name in said[0]
+        assert said[0].endswith(f": loaded from {archive}")
+    finally:
+        engine.client.images.remove(name)
+
+
+def test_an_archive_that_is_none_is_named_in_the_error(engine: Engine, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.tar"
+    broken.write_bytes(b"no image")
+    for path in (broken, tmp_path / "missing.tar"):
+        with pytest.raises(LabError, match=rf"cannot load {path} \(LAB_IMAGES names it\)"):
+            Images(engine.client, engine.registry.address, print, archives=str(path)).ensure()
+
+
+def test_the_operator_image_runs_both_programs_and_not_as_root(engine: Engine) -> None:
+    image = engine.client.images.get(engine.images.operator)
+    configuration = image.attrs["Config"]
+    assert configuration["User"] == "65532:65532"
+    assert configuration["Cmd"] == ["python", "-m", "buildcache"]
+    assert "/workspace" in configuration["Volumes"]
