@@ -115,7 +115,14 @@ def _run(cluster: Cluster, screen: Screen, name: str) -> Result:
         failure = seen["status"].get("failure") or {}
         raise LabError(f"the Build {name} failed: {_said(seen, 'Succeeded')}\n{failure.get('logTail') or ''}".rstrip())
     screen.say(f"   {condition(seen, 'Succeeded').get('message', '')}")
-    screen.command("kubectl get buildcaches,builds -o wide", cluster.kubectl("get", "buildcaches,builds", "-o", "wide"))
+    count = list(BUILDS).index(name) + 1
+
+    def counted() -> bool | None:
+        status = (cluster.get("buildcaches", CACHE) or {}).get("status", {})
+        return True if status.get("efficiency", {}).get("builds") == count else None
+
+    screen.wait("BuildCache has counted it", counted, now=lambda: "status.efficiency", timeout=COUNT_TIMEOUT)
+    screen.command("kubectl get buildcaches,builds", cluster.kubectl("get", "buildcaches,builds"))
     return results.result(name, seen["status"])
 
 
