@@ -106,7 +106,7 @@ class Refused:
 
 def render(executor: Executor, export: Export, build: BuildSpec, stores: Stores) -> Flags | Refused:
     """The one function from spec to flags: total and deterministic for specs that the models accept."""
-    problems = (*registry_problems(export, stores.repository_uri), *_problems(executor, export, build))
+    problems = (*registry_problems(export, stores.repository_uri or None), *_problems(executor, export, build))
     if problems:
         return Refused(problems)
     mode = build.cache.mode
