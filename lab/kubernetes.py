@@ -10,6 +10,7 @@ import json
 import secrets
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -126,7 +127,17 @@ class Kubernetes:
         account = service_account(rendered)
         self.kubectl("apply", "-f", "-", stdin=rendered)
         self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+        for path in served_paths(rendered):
+            self._wait_until_served(path)
         return account
+
+    def _wait_until_served(self, path: str) -> None:
+        """An established kind still answers 429 'storage is (re)initializing' for a moment."""
+        until = time.monotonic() + 30
+        while not answers(f"{self.url}{path}?limit=1", ca=self.ca, token=self._token):
+            if time.monotonic() > until:
+                raise LabError(f"the API server does not serve {path}, whose CRD it has accepted; see its log")
+            time.sleep(0.05)
 
     def token(self, account: ServiceAccount) -> str:
         """A token of the service account, from the TokenRequest API."""
@@ -201,6 +212,17 @@ def service_account(rendered: str) -> ServiceAccount:
     if len(found) != 1:
         raise LabError(f"manifests/base holds {len(found)} Deployments; the lab expects the operator's and no other")
     return found[0]
+
+
+def served_paths(rendered: str) -> list[str]:
+    """Where the kinds of the CRDs in the rendered manifests are listed."""
+    return [
+        f"/apis/{document['spec']['group']}/{version['name']}/{document['spec']['names']['plural']}"
+        for document in yaml.safe_load_all(rendered)
+        if document and document.get("kind") == "CustomResourceDefinition"
+        for version in document["spec"]["versions"]
+        if version["served"]
+    ]
 
 
 def kubeconfig(server: str, token: str, *, ca: Path | None = None) -> str:

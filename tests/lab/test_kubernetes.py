@@ -13,7 +13,7 @@ from kubernetes import client, config
 
 from lab.errors import LabError
 from lab.kube_proxy import KubeProxy
-from lab.kubernetes import Kubernetes, ServiceAccount, kubeconfig, service_account
+from lab.kubernetes import Kubernetes, ServiceAccount, kubeconfig, served_paths, service_account
 from lab.loop import Loop
 from lab.process import Processes
 
@@ -32,6 +32,18 @@ def test_the_operators_account_is_the_deployments() -> None:
 def test_manifests_with_no_or_two_deployments_are_refused(rendered: str) -> None:
     with pytest.raises(LabError, match="Deployments"):
         service_account(rendered)
+
+
+def test_the_paths_of_served_kinds_are_known() -> None:
+    crd = {
+        "kind": "CustomResourceDefinition",
+        "spec": {
+            "group": "buildcache.dev",
+            "names": {"plural": "builds"},
+            "versions": [{"name": "v1", "served": True}, {"name": "v1alpha1", "served": False}],
+        },
+    }
+    assert served_paths(f"{DEPLOYMENT}\n---\n{json.dumps(crd)}") == ["/apis/buildcache.dev/v1/builds"]
 
 
 @pytest.fixture(scope="module")
