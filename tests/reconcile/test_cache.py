@@ -162,6 +162,18 @@ def test_suspend_means_no_aws_write(cache: Cache, calls: Calls) -> None:
     assert cache.is_gone()
 
 
+def test_report_from_the_start_makes_nothing_and_asks_no_more_often_than_it_should(cache: Cache, calls: Calls) -> None:
+    cache.spec["reconcilePolicy"] = "Report"
+    cache.step()
+    outcome = cache.step()
+    assert outcome.again_after is not None
+    assert outcome.again_after > 500
+    assert calls.mutating() == []
+    assert cache.conditions()["Drifted"] == ("True", "DriftFound")
+    assert not {"Reconciling", "Stalled"} & cache.conditions().keys()
+    assert "file-system" in {row["part"] for row in cache.body["status"]["drift"]}
+
+
 def test_report_lists_drift_and_writes_nothing(cache: Cache, calls: Calls) -> None:
     cache.settle()
     cache.edit(reconcilePolicy="Report")

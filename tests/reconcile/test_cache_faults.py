@@ -151,6 +151,28 @@ def test_t39_fault_44_a_denied_action_is_named_and_heals(cache: Cache, aws: Aws,
     assert "Stalled" not in cache.conditions()
 
 
+def test_fault_44_what_is_denied_for_one_part_does_not_hold_the_others(cache: Cache, aws: Aws) -> None:
+    aws.add_faults([{"operation": "CreateFileSystem", "kind": "denied", "times": -1}])
+    cache.settle()
+    found = cache.conditions()
+    assert found["FileSystemReady"] == ("False", "AccessDenied")
+    assert [found[kind][0] for kind in ("NetworkReady", "RegistryReady", "ExecutorsReady")] == ["True"] * 3
+
+
+def test_rules_are_not_revoked_when_those_that_replace_them_were_not_made(cache: Cache, aws: Aws) -> None:
+    cache.settle()
+    group = cache.part("cache-security-group")
+    before = client("ec2").describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["IpPermissions"]
+    given = client("ec2").create_security_group(GroupName="new", Description="d", VpcId=aws.world.vpc_id)["GroupId"]
+    aws.add_faults([{"operation": "AuthorizeSecurityGroupIngress", "kind": "denied", "times": -1}])
+    cache.edit(network={**cache.spec["network"], "securityGroupIDs": [given]})
+    for _ in range(3):
+        cache.step()
+        cache.later(minutes=6)
+    after = client("ec2").describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["IpPermissions"]
+    assert after == before
+
+
 def test_t36_denied_while_deleting_keeps_the_finalizer_and_heals(cache: Cache, aws: Aws) -> None:
     cache.settle()
     cache.delete()

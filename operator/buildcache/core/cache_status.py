@@ -78,7 +78,8 @@ def cache_status(
     drift: tuple[Drift, ...] = ()
     if done.have is not None:
         drift = tuple(difference(action) for action in done.plan.actions)[:DRIFT_LIMIT] if held_back else ()
-        conditions = _drifted(conditions, done, drift, generation, now)
+        if not cache.spec.suspend:
+            conditions = _drifted(conditions, done, drift, generation, now)
     conditions = _progress(conditions, done, held_back, generation, now)
     conditions = remove_condition(conditions, ConditionType.DELETION_BLOCKED)
     return status.model_copy(
@@ -249,7 +250,7 @@ def _progress(
         message = "; ".join(conflict.message for conflict in done.plan.conflicts)
         return set_stalled(conditions, done.plan.conflicts[0].reason, message, generation=generation, now=now)
     waiting = done.plan.waiting + done.waiting
-    if waiting or (done.plan.actions and not held_back):
+    if (waiting or done.plan.actions) and not held_back:
         reason = progress(conditions, generation)
         message = "; ".join(waiting) or _list(tuple(difference(action) for action in done.plan.actions))
         return set_reconciling(conditions, reason, message, generation=generation, now=now)

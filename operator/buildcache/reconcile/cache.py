@@ -39,6 +39,8 @@ AFTER_ACTION = 1.0
 """Seconds until the next look after something was done: AWS shows it then, and the next actions build on it."""
 WAITING = 3.0
 """Seconds between looks at something that AWS is making or removing."""
+WAITING_IN_TROUBLE = 30.0
+"""The same while another part is denied or refused, which is tried again with every look."""
 DENIED = 300.0
 """Seconds until a permission is tried again that was missing."""
 NUMBERS_PERIOD = timedelta(seconds=5)
@@ -119,10 +121,10 @@ class CacheReconciler:
         try:
             have = parts.observe(clients, want, [_family(arn) for arn in definitions])
         except Trouble as trouble:
-            return Pass(trouble=trouble), _pause(trouble, interval)
+            return self._look_failed(cache, trouble, interval)
         wanted = plan(want, have, Use(running=builds.definitions, published=frozenset(definitions)))
         if cache.spec.suspend or cache.spec.reconcile_policy == "Report":
-            return Pass(have, wanted), min(WAITING, interval) if wanted.waiting else interval
+            return Pass(have, wanted), interval
         return self._act(cache, clients, have, wanted, interval)
 
     def _act(
@@ -131,17 +133,28 @@ class CacheReconciler:
         applied: list[Action] = []
         waiting: list[str] = []
         blocked: Blocked | None = None
-        pauses = [interval, *([WAITING] if wanted.waiting else [])]
+        trouble: Trouble | None = None
+        stuck: set[str] = set()
+        pauses = [interval]
         for action in wanted.actions:
+            part = difference(action).part
+            if part in stuck:
+                continue  # what comes later for a part builds on what failed: rules are revoked after others are there
             try:
                 wait = parts.apply(clients, action)
-            except Trouble as trouble:
-                # What was done stays done; the rest may build on what failed.
-                logger.warning("action failed", extra=_about(cache, action, error=str(trouble)))
-                done = Pass(have, wanted, tuple(applied), tuple(waiting), trouble)
-                return done, _pause(trouble, interval)
+            except Trouble as error:
+                logger.warning(
+                    "action failed", extra=_about(cache, action=type(action).__name__, part=part, error=error)
+                )
+                trouble = trouble or error
+                pauses.append(_pause(error, interval))
+                stuck.add(part)
+                if isinstance(error, Unavailable):
+                    trouble = error
+                    break
+                continue  # a person must act for this part; the others need not wait for that
             if wait is None:
-                logger.info("applied action", extra=_about(cache, action))
+                logger.info("applied action", extra=_about(cache, action=type(action).__name__, part=part))
                 applied.append(action)
                 pauses.append(AFTER_ACTION)
             else:
@@ -149,7 +162,13 @@ class CacheReconciler:
                 pauses.append(wait.seconds)
                 if isinstance(action, DeleteSecurityGroup):
                     blocked = Blocked(Reason.SECURITY_GROUP_IN_USE, wait.message)
-        return Pass(have, wanted, tuple(applied), tuple(waiting), blocked=blocked), min(pauses)
+        if wanted.waiting:
+            pauses.append(WAITING if trouble is None else WAITING_IN_TROUBLE)
+        return Pass(have, wanted, tuple(applied), tuple(waiting), trouble, blocked), min(pauses)
+
+    def _look_failed(self, cache: BuildCache, trouble: Trouble, interval: float) -> tuple[Pass, float]:
+        logger.warning("look at AWS failed", extra=_about(cache, error=trouble))
+        return Pass(trouble=trouble), _pause(trouble, interval)
 
     def _numbers(self, cache: BuildCache, look: _Look, now: datetime) -> Outcome:
         """The pass that comes because a Build changed: AWS is not asked, only what the Builds add up to is written."""
@@ -181,7 +200,8 @@ class CacheReconciler:
         try:
             have = parts.observe_for_teardown(clients, want)
         except Trouble as trouble:
-            return self._deleting(cache, want, Pass(trouble=trouble), builds, now, _pause(trouble, interval))
+            done, again_after = self._look_failed(cache, trouble, interval)
+            return self._deleting(cache, want, done, builds, now, again_after)
         removal = plan_teardown(want, have, running=0)
         if removal == Plan():
             return self._release(cache)
@@ -259,12 +279,6 @@ def _family(arn: str) -> str:
     return arn.rpartition("/")[2].rpartition(":")[0]
 
 
-def _about(cache: BuildCache, action: Action, **more: str) -> Mapping[str, Any]:
-    subject = difference(action)
-    return {
-        "namespace": cache.metadata.namespace,
-        "buildcache": cache.metadata.name,
-        "action": type(action).__name__,
-        "part": subject.part,
-        **more,
-    }
+def _about(cache: BuildCache, **fields: object) -> Mapping[str, Any]:
+    named = {"namespace": cache.metadata.namespace, "buildcache": cache.metadata.name}
+    return named | {key: str(value) for key, value in fields.items()}
