@@ -379,6 +379,7 @@ def test_a_repository_that_is_not_known_yet_is_on_ecr() -> None:
 
 SHARED = {"buildkit": {"socketPath": "/run/buildkit/buildkitd.sock"}}
 GZIP = {"compression": "gzip"}
+NAMESPACE = "spec.executors[ec2].buildkit.mountNamespace"
 
 
 @pytest.mark.parametrize(
@@ -407,6 +408,13 @@ GZIP = {"compression": "gzip"}
         ),
         pytest.param("Docker", mode("Refresh", REF), {}, GZIP, ["spec.cache.importFrom"], id="Refresh imports"),
         pytest.param("Docker", mode("None", REF), {}, GZIP, ["spec.cache.importFrom"], id="None imports"),
+        pytest.param("Docker", mode("Refresh"), {}, GZIP, [], id="Refresh without imports"),
+        pytest.param("Docker", mode("ReadWrite", REF), {}, GZIP, [], id="imports that are read"),
+        pytest.param("Kaniko", {}, kaniko(version="1.28.1"), {}, [], id="the first Kaniko with safe keys"),
+        pytest.param("BuildKit", mode("ReadOnly"), SHARED, {}, [NAMESPACE], id="shared daemon, whatever the mode"),
+        pytest.param(
+            "BuildKit", {}, {"buildkit": {**SHARED["buildkit"], "mountNamespace": "a"}}, GZIP, [], id="own namespace"
+        ),
     ],
 )
 def test_warnings(

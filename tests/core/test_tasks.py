@@ -130,6 +130,11 @@ def test_reservations_fit_the_task(name: str) -> None:
     assert container(found, "build")["memory"] == 512
 
 
+def test_storage_is_asked_for_only_where_it_is_wanted() -> None:
+    assert "ephemeralStorage" not in definition(executor("Kaniko"))
+    assert definition(executor("Kaniko", ephemeralStorageGiB=21))["ephemeralStorage"] == {"sizeInGiB": 21}
+
+
 def test_the_hash_changes_with_the_content_only() -> None:
     def content_hash(own: Executor, runner_image: str = RUNNER) -> str:
         return tasks.task_definition(IDENTITY, cache_spec(own), own, runner_image=runner_image).content_hash
