@@ -158,7 +158,13 @@ def client(service: Any) -> Any:
 
 @cache_forever
 def _client(service: Any, endpoint: str) -> Any:
-    return boto3.client(service, region_name="us-east-1", endpoint_url=endpoint)
+    return shared_session().client(service, endpoint_url=endpoint)
+
+
+@cache_forever
+def shared_session() -> boto3.Session:
+    """One session for all tests: reading the service models is the slow part of a client, and a session keeps them."""
+    return boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1")
 
 
 def left_over(world: World) -> dict[str, list[str]]:
@@ -182,7 +188,8 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     url = served.start()
     for name, value in environment(url).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setitem(os.environ, "AWS_MAX_ATTEMPTS", "1")
+    session = shared_session()
+    monkeypatch.setattr(boto3, "Session", lambda: session)
     yield served
     served.stop()
 
