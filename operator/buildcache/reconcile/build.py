@@ -177,7 +177,10 @@ class BuildReconciler:
                 told = build_status.recorded(told, case.at)
             return _changed(case.status, told, failed=True)
         logger.info("started task", extra={"build": case.uid, "task": answer.arn})
-        return _changed(case.status, build_status.launched(case.status, case.build, step, answer, case.at))
+        # The same request again, after a crash, may be answered with a task that has stopped: no poll will tell of it.
+        again_after = 0 if answer.phase == "Stopped" else None
+        launched = build_status.launched(case.status, case.build, step, answer, case.at)
+        return _changed(case.status, launched, again_after=again_after)
 
     def _refused(self, case: _Case, error: Trouble) -> Outcome:
         """A person must change something; perhaps somebody does within timeouts.start."""
