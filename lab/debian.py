@@ -1,6 +1,6 @@
 """A Debian 12 base image made on this machine, for when no public registry answers. Used by `images.py`.
 
-debootstrap takes its time once (half a minute); the root file system is kept as an archive in the cache folder.
+debootstrap takes half a minute; `images.py` keeps what comes of it.
 """
 
 from __future__ import annotations
@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from lab import packages
 from lab.command import Progress, run
@@ -33,20 +35,18 @@ RECIPE = f"1 {SUITE} {MIRROR} {INCLUDE} {UNWANTED}"
 """Part of the image's input hash: raise the number when `root_archive` changes in a way this text does not show."""
 
 
-def root_archive(archive: Path, bundle: bytes, progress: Progress) -> Path:
-    """Make `archive`, a tar of the root file system with this CA bundle in it, unless it is there."""
-    if archive.exists():
-        return archive
+@contextmanager
+def root_archive(work: Path, bundle: bytes, progress: Progress) -> Iterator[IO[bytes]]:
+    """A tar of a new root file system with this CA bundle in it; made in `work`, where nothing of it stays."""
     debootstrap = packages.find("debootstrap", ["debootstrap"], progress)
     unshare = packages.find("unshare", ["util-linux"], progress)
-    what = "building a Debian 12 base image with debootstrap"
-    progress(f"{what} (about 45 s, once; kept in {archive.parent})")
-    began = time.monotonic()
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    for left in archive.parent.glob(".debian-*"):  # of a lab that was killed; the caller's lock says none is at work
+    what = "making a Debian 12 root file system with debootstrap"
+    progress(f"{what} (about 45 s, once)")
+    work.mkdir(parents=True, exist_ok=True)
+    for left in work.glob(".debian-*"):  # of a lab that was killed; the caller's lock says none is at work
         shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=".debian-", dir=archive.parent) as folder:
-        root, partial = Path(folder) / "root", Path(folder) / "root.tar"
+    with tempfile.TemporaryDirectory(prefix=".debian-", dir=work) as folder:
+        root, archive = Path(folder) / "root", Path(folder) / "root.tar"
         # Scripts of packages look for their tools on PATH; a user's PATH may lack /usr/sbin.
         env = {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
         # In a mount namespace of its own: it mounts /proc, and must not leave that mounted when it is killed.
@@ -58,15 +58,10 @@ def root_archive(archive: Path, bundle: bytes, progress: Progress) -> Path:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         (root / BUNDLE).write_bytes(bundle)
         # The image is made of these files alone: /dev is the container's own.
-        run(
-            "packing the image",
-            ["tar", "-C", root, "--numeric-owner", "--exclude=./dev/*", "-cf", partial, "."],
-            progress,
-            env,
-        )
-        partial.rename(archive)
-    progress(f"{what}: done in {time.monotonic() - began:.0f} s")
-    return archive
+        pack: list[str | Path] = ["tar", "-C", root, "--numeric-owner", "--exclude=./dev/*", "-cf", archive, "."]
+        run("packing the image", pack, progress, env)
+        with archive.open("rb") as file:
+            yield file
 
 
 def host_bundle() -> bytes:

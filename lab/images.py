@@ -19,7 +19,7 @@ from pathlib import Path
 import docker
 import docker.errors
 
-from lab import debian, image_build, toolchain
+from lab import debian, image_archive, image_build, toolchain
 from lab.command import Progress
 from lab.errors import LabError
 from lab.files import PROJECT
@@ -90,58 +90,58 @@ class Images:
             self._progress(f"image {', '.join(tags) or name}: loaded from {name}")
 
     def _base(self) -> str:
-        """The id of the base image."""
+        """What the base image is made of; its id, where it was not made here."""
         bundle = debian.host_bundle()
         inputs = fingerprint(debian.RECIPE, bundle)
-        if found := self._usable(BASE, inputs):
+        if found := self._usable(BASE, inputs) or self._pull(BASE):
             return found
-        if pulled := self._pull(BASE):
-            return pulled
-        archive = cache_folder() / "images" / f"debian-12-{inputs}.tar"
-        debian.root_archive(archive, bundle, self._progress)
+        if self._load_kept(BASE, inputs):
+            return inputs
         began = time.monotonic()
         changes = ['CMD ["bash"]', f"LABEL {image_build.INPUTS}={inputs}"]
-        with archive.open("rb") as file:
-            self._client.api.import_image_from_data(file, repository="debian", tag="12", changes=changes)
-        identity = str(self._client.images.get(BASE).id)
-        self._progress(f"image {BASE}: built here with debootstrap ({time.monotonic() - began:.1f} s to load)")
-        return identity
+        with debian.root_archive(cache_folder() / "images", bundle, self._progress) as archive:
+            self._client.api.import_image_from_data(archive, repository="debian", tag="12", changes=changes)
+        image_archive.keep(self._client, BASE, inputs)
+        self._progress(f"image {BASE}: built here with debootstrap in {time.monotonic() - began:.0f} s")
+        return inputs
 
     def _buildkit(self, base: str) -> str:
         bundle, dockerfile = debian.host_bundle(), (DOCKERFILES / "buildkit.Dockerfile").read_bytes()
         inputs = fingerprint(base, dockerfile, bundle, toolchain.fingerprint(toolchain.MODULES["buildkit"]))
-        if self._usable(BUILDKIT, inputs) or self._pull(BUILDKIT):
+        if self._usable(BUILDKIT, inputs) or self._pull(BUILDKIT) or self._load_kept(BUILDKIT, inputs):
             return BUILDKIT
         module = source_folder("buildkit", "github.com/moby/buildkit", self._progress)
         programs = [ensure(program, self._progress) for program in ("buildkitd", "buildctl")]
         programs.append(module / "examples" / "buildctl-daemonless" / "buildctl-daemonless.sh")
         files = {"Dockerfile": dockerfile, "ca-certificates.crt": bundle}
         files |= {program.name: program.read_bytes() for program in programs}
-        self._build(BUILDKIT, files, inputs, {"BASE_IMAGE": base}, executable=[program.name for program in programs])
+        self._build(BUILDKIT, files, inputs, BASE, executable=[program.name for program in programs])
+        image_archive.keep(self._client, BUILDKIT, inputs)
         return BUILDKIT
 
     def _operator(self, base: str) -> str:
-        files = operator_files(PROJECT)
-        python = {
+        python_files = {
             "Dockerfile": (DOCKERFILES / "python.Dockerfile").read_bytes(),
             "ca-certificates.crt": debian.host_bundle(),
         }
-        inputs = fingerprint(base, *python.values())
-        python_name = f"{PYTHON}:{inputs}"
+        inputs = fingerprint(base, *python_files.values())
+        python = f"{PYTHON}:{inputs}"
+        files = operator_files(PROJECT)
         # Named by content, so that labs of two source trees in one engine do not take each other's image.
-        content = fingerprint(python_name, *(part for name, data in files.items() for part in (name, data)))
+        content = fingerprint(python, *(part for name, data in files.items() for part in (name, data)))
         name = f"{OPERATOR}:{content}"
         if self._usable(name, content):
             return name
-        if not self._usable(python_name, inputs):
-            self._build(python_name, python, inputs, {"BASE_IMAGE": base})
-        self._build(name, files, content, {"BASE_IMAGE": python_name})
+        if not self._usable(python, inputs) and not self._load_kept(python, inputs):
+            self._build(python, python_files, inputs, BASE)
+            image_archive.keep(self._client, python, inputs)
+        self._build(name, files, content, python)
         self._forget_old(OPERATOR, name)
-        self._forget_old(PYTHON, python_name)
+        self._forget_old(PYTHON, python)
         return name
 
     def _usable(self, name: str, inputs: str) -> str | None:
-        """The id of an image that is there and still right: made of these inputs, or not made by a lab at all."""
+        """An image that is there and still right: these inputs, of which it is made, or the id of one not made here."""
         try:
             image = self._client.images.get(name)
         except docker.errors.ImageNotFound:
@@ -150,7 +150,14 @@ class Images:
         if made_of not in (None, inputs):
             return None
         self._progress(f"image {name}: cached" if made_of else f"image {name}: the engine has it already")
-        return str(image.id)
+        return inputs if made_of else str(image.id)
+
+    def _load_kept(self, name: str, inputs: str) -> bool:
+        began = time.monotonic()
+        if not image_archive.load(self._client, name, inputs):
+            return False
+        self._progress(f"image {name}: built here before, loaded in {time.monotonic() - began:.1f} s")
+        return True
 
     def _pull(self, name: str) -> str | None:
         """The id of the image pulled from its public registry; None when that cannot be."""
@@ -174,13 +181,13 @@ class Images:
         name: str,
         files: Mapping[str, bytes],
         inputs: str,
-        arguments: Mapping[str, str],
+        base: str,
         executable: list[str] | None = None,
     ) -> None:
         began = time.monotonic()
         self._progress(f"image {name}: building it here")
         context = image_build.context(files, executable or ())
-        image_build.build(self._client, name, context, inputs, arguments, self._progress)
+        image_build.build(self._client, name, context, inputs, {"BASE_IMAGE": base}, self._progress)
         self._progress(f"image {name}: built here in {time.monotonic() - began:.1f} s")
 
     def _forget_old(self, repository: str, current: str) -> None:

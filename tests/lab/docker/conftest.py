@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +37,10 @@ def engine(shared_engine: Engine) -> Iterator[Engine]:
     """The engine; whatever the test ran, nothing of it is there afterwards."""
     yield shared_engine
     assert shared_engine.nothing_left(), shared_engine.left()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of the test's own: what it kills or keeps there spoils nothing of a real lab."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "buildcache-lab"

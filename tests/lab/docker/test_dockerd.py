@@ -21,17 +21,10 @@ Start = Callable[[str], Dockerd]
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Slots of the test's own, so that killing a dockerd spoils no image of a real lab."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can start a dockerd")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "buildcache-lab"
-
-
-@pytest.fixture
 def start(cache: Path, tmp_path: Path) -> Iterator[Start]:
     """Start the dockerd of a lab of this name; all are gone after the test."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can start a dockerd")
     started: list[tuple[Folder, Dockerd]] = []
 
     def start(name: str) -> Dockerd:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lab import image_archive
 from lab.errors import LabError
 from lab.images import BASE, BUILDKIT, Images
 from lab.registry_push import ids_in_registry
@@ -57,6 +58,16 @@ def test_an_archive_that_is_none_is_named_in_the_error(engine: Engine, tmp_path:
     for path in (broken, tmp_path / "missing.tar"):
         with pytest.raises(LabError, match=rf"cannot load {path} \(LAB_IMAGES names it\)"):
             Images(engine.client, engine.registry.address, print, archives=str(path)).ensure()
+
+
+def test_an_image_made_here_is_kept_for_the_next_engine(engine: Engine, cache: Path) -> None:
+    before = engine.client.images.get(BASE)
+    assert not image_archive.load(engine.client, BASE, "inputs")
+    image_archive.keep(engine.client, BASE, "older")
+    image_archive.keep(engine.client, BASE, "inputs")
+    assert [path.name for path in (cache / "images").iterdir()] == ["debian@inputs.tar"]
+    assert image_archive.load(engine.client, BASE, "inputs")
+    assert engine.client.images.get(BASE).id == before.id
 
 
 def test_the_operator_image_runs_both_programs_and_not_as_root(engine: Engine) -> None:
