@@ -20,8 +20,6 @@ from lab.process import Processes
 from lab.registry import Registry
 from lab.toolchain import cache_folder
 
-REGION = "us-east-1"
-ACCOUNT = "123456789012"
 # Simulated tasks name images, and nobody pulls them.
 NO_REGISTRY = "127.0.0.1:1"
 NO_IMAGE = "buildcache-operator:simulated"
@@ -29,6 +27,9 @@ NO_IMAGE = "buildcache-operator:simulated"
 
 class Cloud:
     """`start` in its own time; `aws` is there afterwards."""
+
+    region = "us-east-1"
+    account = "123456789012"
 
     def __init__(
         self,
@@ -83,7 +84,7 @@ class Cloud:
                     label={LABEL: self._engine.label},
                     registry=self.registry,
                     aws_url=lambda: self.url,
-                    region=REGION,
+                    region=self.region,
                     state_dir=self._folder.path,
                 )
             )
@@ -92,7 +93,7 @@ class Cloud:
 
     def _start_aws(self, runtime: Runtime | None = None) -> None:
         self._aws = Aws(
-            region=REGION, account=ACCOUNT, registry=self.registry, runtime=runtime, on_crash=self._on_crash
+            region=self.region, account=self.account, registry=self.registry, runtime=runtime, on_crash=self._on_crash
         )
         self.url = self._aws.start()
         self._progress(f"AWS: ready at {self.url}")

@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from lab.cloud import ACCOUNT, REGION, Cloud
 from lab.command import Progress
 from lab.control import Control
 from lab.files import Folder, RuntimeName, write_atomically
@@ -24,6 +23,9 @@ from lab.leftovers import end_leftovers
 from lab.loop import Loop
 from lab.operator import COMMAND, Operator, environment
 from lab.process import Processes, sweep
+
+if TYPE_CHECKING:
+    from lab.cloud import Cloud
 
 
 class OperatorInfo(TypedDict):
@@ -66,6 +68,7 @@ class Lab:
         self._operator_command = operator_command
         self._processes = Processes(self.folder.path, self.folder.processes, self.folder.logs)
         self._closers = ExitStack()
+        self._cloud: Cloud | None = None
         self._operator: Operator | None = None
         self._info: LabInfo | None = None
 
@@ -100,14 +103,15 @@ class Lab:
         self._closers.callback(kubernetes.stop)
         proxy = KubeProxy(loop, on_crash=self._kill_operator)
         self._closers.callback(proxy.stop)
-        cloud = Cloud(self.folder, self._processes, self._progress, runtime=self._runtime, on_crash=self._kill_operator)
-        self._closers.callback(cloud.stop)
+        self._closers.callback(self._stop_cloud)
         pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="lab-start")
         try:
-            starts = [pool.submit(self._start_kubernetes, kubernetes, proxy), pool.submit(cloud.start)]
+            clouds = pool.submit(self._start_cloud)
+            starts: list[Future[Any]] = [clouds, pool.submit(self._start_kubernetes, kubernetes, proxy)]
             done, _ = wait(starts, return_when=FIRST_EXCEPTION)
             for start in done:
                 start.result()
+            cloud = clouds.result()
         finally:
             # After a failure the other part may have minutes to go; its children are ended by the closers all the same.
             pool.shutdown(wait=False, cancel_futures=True)
@@ -116,7 +120,7 @@ class Lab:
             environment(
                 kubeconfig=self.folder.operator_kubeconfig,
                 aws=cloud.url,
-                region=REGION,
+                region=cloud.region,
                 runner_image=cloud.runner_image,
             ),
             command=self._operator_command,
@@ -135,8 +139,8 @@ class Lab:
             registry=cloud.registry,
             audit=str(kubernetes.audit),
             operator=self._operator_info(self._operator),
-            region=REGION,
-            account=ACCOUNT,
+            region=cloud.region,
+            account=cloud.account,
         )
         self._write_info()
         return self._info
@@ -148,6 +152,20 @@ class Lab:
         url = proxy.start(kubernetes.url, kubernetes.ca)
         write_atomically(self.folder.operator_kubeconfig, kubeconfig(url, kubernetes.token(account)))
         self._progress(f"Kubernetes API: ready after {time.monotonic() - began:.1f} s")
+
+    def _start_cloud(self) -> Cloud:
+        # Here, not at the top: moto takes two seconds to load, in which the API server can start.
+        from lab.cloud import Cloud
+
+        self._cloud = Cloud(
+            self.folder, self._processes, self._progress, runtime=self._runtime, on_crash=self._kill_operator
+        )
+        self._cloud.start()
+        return self._cloud
+
+    def _stop_cloud(self) -> None:
+        if self._cloud is not None:
+            self._cloud.stop()
 
     def _kill_operator(self) -> None:
         if self._operator is not None:
