@@ -130,8 +130,10 @@ class Lab:
         control = Control(cloud.aws, proxy, self._operator)
         port = loop.serve(control.application())
         if self._with_operator:
-            self._operator.start()
+            began = time.monotonic()
+            pid = self._operator.start()
             self._operator.wait_until_ready()
+            self._progress(f"operator: ready after {time.monotonic() - began:.1f} s (pid {pid})")
         self._info = LabInfo(
             kubeconfig=str(kubernetes.kubeconfig),
             aws=cloud.url,
@@ -147,6 +149,7 @@ class Lab:
 
     def _start_kubernetes(self, kubernetes: Kubernetes, proxy: KubeProxy) -> None:
         began = time.monotonic()
+        self._progress("Kubernetes API: starting etcd and kube-apiserver")
         kubernetes.start()
         account = kubernetes.apply()
         url = proxy.start(kubernetes.url, kubernetes.ca)
