@@ -66,7 +66,11 @@ class EcsExecutor:
         """RunTask."""
         answer = tasks.run_task(self._session.region(task.region).ecs, task.request)
         if isinstance(answer, Task) and (ref := TaskRef.parse(answer.arn)) is not None:
-            self._poller.told(answer, place(ref), uid, now)
+            if answer.started_by == uid:
+                self._poller.told(answer, place(ref), uid, now)
+            else:
+                # Of a task that has stopped since, the same request gets no more than its ARN and state (aws.md A1).
+                self._poller.latest(answer.arn, place(ref), uid, now)
         return answer
 
     def find(self, cluster: Place, uid: str, family: str | None) -> Task | None:
