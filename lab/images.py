@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,13 +71,11 @@ class Images:
     def ensure(self) -> ImageNames:
         """Everything is there, by these names."""
         self._load()
-        # Two labs in the user's Docker, or on one cache folder, must not make the same thing at the same time.
-        with locked(cache_folder() / "images" / ".lock", "images", self._progress):
-            base = self._base()
-            name = f"{self._registry}/{BASE}"
-            if push_once(self._client, BASE, name):
-                self._on_push()
-            return ImageNames(operator=self._operator(base), buildkit=self._buildkit(base), base=name)
+        base = self._base()
+        name = f"{self._registry}/{BASE}"
+        if push_once(self._client, BASE, name):
+            self._on_push()
+        return ImageNames(operator=self._operator(base), buildkit=self._buildkit(base), base=name)
 
     def _load(self) -> None:
         """Load the archives of `docker save` that LAB_IMAGES names."""
@@ -93,31 +92,37 @@ class Images:
         """What the base image is made of; its id, where it was not made here."""
         bundle = debian.host_bundle()
         inputs = fingerprint(debian.RECIPE, bundle)
-        if found := self._usable(BASE, inputs) or self._pull(BASE):
+        if found := self._usable(BASE, inputs):
             return found
-        if self._load_kept(BASE, inputs):
+        with self._alone():
+            if found := self._usable(BASE, inputs) or self._pull(BASE):
+                return found
+            if self._load_kept(BASE, inputs):
+                return inputs
+            began = time.monotonic()
+            changes = ['CMD ["bash"]', f"LABEL {image_build.INPUTS}={inputs}"]
+            with debian.root_archive(cache_folder() / "images", bundle, self._progress) as archive:
+                self._client.api.import_image_from_data(archive, repository="debian", tag="12", changes=changes)
+            image_archive.keep(self._client, BASE, inputs)
+            self._progress(f"image {BASE}: built here with debootstrap in {time.monotonic() - began:.0f} s")
             return inputs
-        began = time.monotonic()
-        changes = ['CMD ["bash"]', f"LABEL {image_build.INPUTS}={inputs}"]
-        with debian.root_archive(cache_folder() / "images", bundle, self._progress) as archive:
-            self._client.api.import_image_from_data(archive, repository="debian", tag="12", changes=changes)
-        image_archive.keep(self._client, BASE, inputs)
-        self._progress(f"image {BASE}: built here with debootstrap in {time.monotonic() - began:.0f} s")
-        return inputs
 
     def _buildkit(self, base: str) -> str:
         bundle, dockerfile = debian.host_bundle(), (DOCKERFILES / "buildkit.Dockerfile").read_bytes()
         inputs = fingerprint(base, dockerfile, bundle, toolchain.fingerprint(toolchain.MODULES["buildkit"]))
-        if self._usable(BUILDKIT, inputs) or self._pull(BUILDKIT) or self._load_kept(BUILDKIT, inputs):
+        if self._usable(BUILDKIT, inputs):
             return BUILDKIT
-        module = source_folder("buildkit", "github.com/moby/buildkit", self._progress)
-        programs = [ensure(program, self._progress) for program in ("buildkitd", "buildctl")]
-        programs.append(module / "examples" / "buildctl-daemonless" / "buildctl-daemonless.sh")
-        files = {"Dockerfile": dockerfile, "ca-certificates.crt": bundle}
-        files |= {program.name: program.read_bytes() for program in programs}
-        self._build(BUILDKIT, files, inputs, BASE, executable=[program.name for program in programs])
-        image_archive.keep(self._client, BUILDKIT, inputs)
-        return BUILDKIT
+        with self._alone():
+            if self._usable(BUILDKIT, inputs) or self._pull(BUILDKIT) or self._load_kept(BUILDKIT, inputs):
+                return BUILDKIT
+            module = source_folder("buildkit", "github.com/moby/buildkit", self._progress)
+            programs = [ensure(program, self._progress) for program in ("buildkitd", "buildctl")]
+            programs.append(module / "examples" / "buildctl-daemonless" / "buildctl-daemonless.sh")
+            files = {"Dockerfile": dockerfile, "ca-certificates.crt": bundle}
+            files |= {program.name: program.read_bytes() for program in programs}
+            self._build(BUILDKIT, files, inputs, BASE, executable=[program.name for program in programs])
+            image_archive.keep(self._client, BUILDKIT, inputs)
+            return BUILDKIT
 
     def _operator(self, base: str) -> str:
         python_files = {
@@ -132,13 +137,23 @@ class Images:
         name = f"{OPERATOR}:{content}"
         if self._usable(name, content):
             return name
-        if not self._usable(python, inputs) and not self._load_kept(python, inputs):
-            self._build(python, python_files, inputs, BASE)
-            image_archive.keep(self._client, python, inputs)
-        self._build(name, files, content, python)
-        self._forget_old(OPERATOR, name)
-        self._forget_old(PYTHON, python)
-        return name
+        with self._alone():
+            if self._usable(name, content):
+                return name
+            if not self._usable(python, inputs) and not self._load_kept(python, inputs):
+                self._build(python, python_files, inputs, BASE)
+                image_archive.keep(self._client, python, inputs)
+            self._build(name, files, content, python)
+            self._forget_old(OPERATOR, name)
+            self._forget_old(PYTHON, python)
+            return name
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """Two labs in the user's Docker, or on one cache folder, must not make the same thing at the same time.
+
+        Whoever gets in looks again: the other lab may have made it.
+        """
+        return locked(cache_folder() / "images" / ".lock", "images", self._progress)
 
     def _usable(self, name: str, inputs: str) -> str | None:
         """An image that is there and still right: these inputs, of which it is made, or the id of one not made here."""
