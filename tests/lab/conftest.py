@@ -1,16 +1,17 @@
 """One lab for all tests that need one: started at the first of them, gone after the last."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from lab.errors import LabError
 from lab.lab import Lab
 from tests.lab.world import World
 
 
-def _progress(capture: pytest.FixtureRequest) -> object:
-    manager = capture.config.pluginmanager.getplugin("capturemanager")
+def _progress(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    manager = request.config.pluginmanager.getplugin("capturemanager")
 
     def say(line: str) -> None:
         with manager.global_and_fixture_disabled():
@@ -22,9 +23,16 @@ def _progress(capture: pytest.FixtureRequest) -> object:
 @pytest.fixture(scope="session")
 def running_lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """The lab with containers where an engine can run, else with simulated tasks only."""
-    lab = Lab(tmp_path_factory.mktemp("lab"), runtime="docker", progress=_progress(request))
+    say = _progress(request)
+    lab = Lab(tmp_path_factory.mktemp("lab"), runtime="docker", progress=say)
     try:
-        yield World(lab.start())
+        try:
+            world = World(lab.start(), containers=True)
+        except LabError as error:
+            say(f"without containers: {error}")
+            lab = Lab(tmp_path_factory.mktemp("lab"), runtime="simulated", progress=say)
+            world = World(lab.start(), containers=False)
+        yield world
     finally:
         lab.stop()
 

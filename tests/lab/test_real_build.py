@@ -23,6 +23,8 @@ COPY --from=second / /
 @pytest.fixture
 def docker(world: World) -> World:
     """Tasks from now on are containers."""
+    if not world.containers:
+        pytest.skip("no Docker engine can run here")
     world.control("POST", "/ecs/runtime", {"runtime": "docker"})
     return world
 

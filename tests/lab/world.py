@@ -39,8 +39,9 @@ def condition(body: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
 class World:
     """One lab, seen from outside."""
 
-    def __init__(self, info: Mapping[str, Any]) -> None:
+    def __init__(self, info: Mapping[str, Any], *, containers: bool) -> None:
         self.info = info
+        self.containers = containers
         api = config.new_client_from_config(info["kubeconfig"])
         self.objects = client.CustomObjectsApi(api)
         self.core = client.CoreV1Api(api)
@@ -177,7 +178,8 @@ class World:
     # ---- AWS and the lab
 
     def aws(self, service: str) -> Any:
-        return boto3.client(
+        client_of: Any = boto3.client  # its overloads want the name as a literal
+        return client_of(
             service,
             endpoint_url=self.info["aws"],
             region_name=self.info["region"],
