@@ -35,6 +35,16 @@ COPY --from=build /app /app
     "main.txt": "one\n",
 }
 STEPS = 5
+# A shell and four programs: what is unpacked on every new builder need not be a whole Debian.
+BASE = """\
+ARG BASE_IMAGE
+FROM $BASE_IMAGE AS debian
+RUN for program in sh cat head date sha256sum; do \\
+      found=$(command -v $program) && cp -L --parents $found $(ldd $found | grep -o '/[^ ]*') /srv || exit 1; \\
+    done; mkdir /srv/bin; cp /bin/sh /srv/bin/sh
+FROM scratch
+COPY --from=debian /srv /
+"""
 CHANGED = {**FILES, "main.txt": "two\n"}
 UNTOUCHED = 2
 """Steps that do not see main.txt: the tools and their copy."""
@@ -45,11 +55,12 @@ NUMBERS = itertools.count(1)
 class Site:
     """Builds of one service on new builders, with one repository for their cache."""
 
-    def __init__(self, engine: Engine, folder: Path) -> None:
+    def __init__(self, engine: Engine, folder: Path, base: str) -> None:
         self.registry = engine.registry.address
         self.repository = f"caches/{next(NUMBERS)}"
         self._engine = engine
         self._folder = folder
+        self._base = base
 
     def build(self, files: Mapping[str, str] = FILES, *, export: Mapping[str, Any] | None = None, **spec: Any) -> Ran:
         with builder(self._engine, self._folder) as running:
@@ -66,7 +77,7 @@ class Site:
     ) -> Ran:
         build = build_spec(
             **{
-                "buildArgs": [{"name": "BASE_IMAGE", "value": self._engine.images.base}],
+                "buildArgs": [{"name": "BASE_IMAGE", "value": self._base}],
                 "output": {"images": [f"{self.registry}/{self.repository}/image:1"]},
                 **spec,
             }
@@ -78,9 +89,22 @@ class Site:
         return running.run(found.command, files)
 
 
+@pytest.fixture(scope="module")
+def base(shared_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The base image of all builds here, by its name in the registry."""
+    name = f"{shared_engine.registry.address}/caches/base:1"
+    spec = build_spec(buildArgs=[{"name": "BASE_IMAGE", "value": shared_engine.images.base}], output={"images": [name]})
+    found = resolve.resolve(cache_spec(executor("BuildKit")), spec, Stores("", registry=False))
+    assert isinstance(found, Resolved), found
+    with builder(shared_engine, tmp_path_factory.mktemp("base")) as running:
+        ran = running.run(found.command, {"Dockerfile": BASE})
+    assert ran.code == 0, ran.output
+    return name
+
+
 @pytest.fixture
-def site(engine: Engine, tmp_path: Path) -> Site:
-    return Site(engine, tmp_path)
+def site(engine: Engine, tmp_path: Path, base: str) -> Site:
+    return Site(engine, tmp_path, base)
 
 
 @pytest.mark.parametrize("compression", ["gzip", "estargz", "zstd", "uncompressed"])
