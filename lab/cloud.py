@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
 from lab.aws import Aws
 from lab.command import Progress
@@ -56,6 +57,10 @@ class Cloud:
         """The control side of AWS; only after `start`."""
         assert self._aws is not None, "the cloud was not started"
         return self._aws
+
+    def registry_down(self) -> AbstractContextManager[None]:
+        """The registry answers nobody for as long."""
+        return self._registry.down()
 
     def start(self) -> None:
         """AWS answers, with a network and an ECS cluster in it, and its tasks can run."""

@@ -31,7 +31,7 @@ def running_lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     lab = Lab(tmp_path_factory.mktemp("lab"), runtime="docker", progress=say)
     try:
         try:
-            world = World(lab.start(), containers=True)
+            world = World(lab.start(), containers=True, registry_down=lab.registry_down)
         except LabError as error:
             say(f"without containers: {error}")
             lab = Lab(tmp_path_factory.mktemp("lab"), runtime="simulated", progress=say)
@@ -48,6 +48,15 @@ def world(running_lab: World) -> Iterator[World]:
     running_lab.simulate()
     yield running_lab
     running_lab.control("DELETE", "/faults")
+
+
+@pytest.fixture
+def docker(world: World) -> World:
+    """Tasks from now on are containers."""
+    if not world.containers:
+        pytest.skip("no Docker engine can run here")
+    world.control("POST", "/ecs/runtime", {"runtime": "docker"})
+    return world
 
 
 @pytest.fixture

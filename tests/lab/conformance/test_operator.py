@@ -1,0 +1,42 @@
+"""Engines and caches through the whole operator: a Build object, an ECS task of real containers, and what the status says of the cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.lab.world import World, condition
+
+pytestmark = [pytest.mark.lab, pytest.mark.docker]
+
+# Neither base nor image is in the registry, so that it is the cache's alone.
+ALONE: dict[str, Any] = {"output": {"push": False}}
+
+
+def build(world: World, namespace: str, name: str, **spec: Any) -> dict[str, Any]:
+    body = world.build(name)
+    body["spec"].update(spec)
+    world.create(namespace, "builds", body)
+    return world.ended(namespace, name, timeout=240)
+
+
+def used(body: dict[str, Any]) -> tuple[str, str]:
+    assert condition(body, "Succeeded")["status"] == "True", body["status"]
+    found = condition(body, "CacheUsed")
+    return found["status"], found["reason"]
+
+
+def test_a_registry_that_is_down_fails_no_build_and_the_status_says_so(docker: World, namespace: str) -> None:
+    docker.ready(namespace)
+    with docker.registry_down():
+        reads = build(docker, namespace, "reads", **ALONE)
+        writes = build(docker, namespace, "writes", cache={"mode": "Refresh"}, **ALONE)
+    assert used(reads) == ("False", "ImportFailed")
+    assert used(writes) == ("False", "ExportFailed")
+    for body in (reads, writes):
+        assert "connection refused" in condition(body, "CacheUsed")["message"]
+        assert body["status"]["cache"]["exported"] is False
+
+    assert used(build(docker, namespace, "cold", **ALONE)) == ("True", "Cold")
+    assert used(build(docker, namespace, "warm", **ALONE)) == ("True", "Hit")
