@@ -16,7 +16,7 @@ from lab.dockerd import LABEL, Dockerd
 from lab.ecs.docker_runtime import DockerRuntime
 from lab.ecs.runtime import Runtime
 from lab.files import Folder, RuntimeName
-from lab.images import Images
+from lab.images import BUILDKIT, Images
 from lab.process import Processes
 from lab.registry import Registry
 from lab.toolchain import cache_folder
@@ -91,6 +91,9 @@ class Cloud:
                     aws_url=lambda: self.url,
                     region=self.region,
                     state_dir=self._folder.path,
+                    socket=self._engine.socket,
+                    buildkit=BUILDKIT,
+                    provide=images.provide,
                 )
             )
             self.runner_image = names.result().operator

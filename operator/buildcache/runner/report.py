@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from . import progress
+from . import plain, progress
 from .failure import one_line
 from .workspace import Workspace
 
@@ -41,6 +41,10 @@ def _report(workspace: Workspace) -> Mapping[str, Any]:
     metrics = deque(progress.read_lines(workspace.out / "metrics.json"), maxlen=1)
     steps = progress.steps(metrics)
     trace = progress.trace(progress.read_lines(workspace.out / "trace.json"))
+    if (ended := progress.written_at(workspace.out / "progress.log")) is not None:  # of Docker
+        began = progress.written_at(workspace.out / "started")
+        told = plain.read(progress.read_text(workspace.out / "progress.log"), None if began is None else ended - began)
+        steps, trace = told.steps, told.trace
     # The key is there exactly when the cache was written; a trace alone could be cut off before the end.
     exported = True if "cache.manifest" in metadata else trace.exports.worked
     return {

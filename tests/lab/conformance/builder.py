@@ -1,4 +1,7 @@
-"""buildkitd in containers of their own: each begins with an empty root, as on a new instance, and reads its source at /workspace."""
+"""buildkitd in containers of their own: each begins with an empty root, as on a new instance, and reads its source at /workspace.
+
+A command of Docker runs in a second container with the engine's own image, by the script of the engine's tasks, on that buildkitd.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from buildcache.core.tasks import BUILDER, DOCKER_SCRIPT
 from buildcache.runner import report
 from buildcache.runner.workspace import Workspace
 from lab.dockerd import LABEL
@@ -18,6 +22,7 @@ from lab.ecs import docker_container, docker_privileges
 from tests.lab.docker.engine import Engine
 
 READY_WITHIN = 60.0
+SOCKET = "unix:///run/buildkit/buildkitd.sock"
 MANIFESTS = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json"
 
 
@@ -25,9 +30,11 @@ class Builder:
     """One running buildkitd; `run` executes a command beside it."""
 
     def __init__(self, engine: Engine, folder: Path, identity: str) -> None:
+        self._engine = engine
         self._api = engine.client.api
         self._folder = folder
         self._id = identity
+        self._client: str | None = None
 
     def run(self, command: Sequence[str], files: Mapping[str, str]) -> Ran:
         """Build `files`; the workspace is new for every command."""
@@ -39,17 +46,48 @@ class Builder:
             path = workspace.source / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        made = self._api.exec_create(self._id, list(command))
+        if command[0] == "docker":
+            place, command = self._docker(), ["/bin/sh", "-c", DOCKER_SCRIPT, *command]
+        else:
+            place = self._id
+        code, output = self._execute(place, command)
+        return Ran(code, output, workspace)
+
+    def remove(self) -> None:
+        """With all its state."""
+        for identity in filter(None, (self._client, self._id)):
+            self._api.remove_container(identity, force=True, v=True)
+
+    def _docker(self) -> str:
+        """The container with Docker's client; made at the first of its commands."""
+        if self._client is None:
+            made = self._api.create_container(
+                image=self._engine.docker,
+                entrypoint=["sleep", "infinity"],
+                environment={"BUILDX_BUILDER": BUILDER, "DOCKER_BUILDKIT": "1"},
+                labels={LABEL: self._engine.dockerd.label},
+                host_config={
+                    "NetworkMode": "host",
+                    "Binds": [f"{self._folder}:/workspace:rw", f"{self._folder}/run:/run/buildkit:rw"],
+                },
+            )
+            self._client = str(made["Id"])
+            self._api.start(self._client)
+            create = ["docker", "buildx", "create", "--name", BUILDER, "--driver", "remote", SOCKET]
+            code, output = self._execute(self._client, create)
+            assert code == 0, output
+        return self._client
+
+    def _execute(self, place: str, command: Sequence[str]) -> tuple[int, str]:
+        made = self._api.exec_create(place, list(command))
         output = self._api.exec_start(made["Id"]).decode(errors="replace")
-        return Ran(int(self._api.exec_inspect(made["Id"])["ExitCode"]), output, workspace)
+        return int(self._api.exec_inspect(made["Id"])["ExitCode"]), output
 
     def wait(self) -> None:
         """Until it answers."""
         deadline = time.monotonic() + READY_WITHIN
         while True:
-            made = self._api.exec_create(self._id, ["buildctl", "debug", "workers"])
-            self._api.exec_start(made["Id"])
-            if self._api.exec_inspect(made["Id"])["ExitCode"] == 0:
+            if self._execute(self._id, ["buildctl", "debug", "workers"])[0] == 0:
                 return
             log = self._api.logs(self._id).decode(errors="replace")
             assert self._api.inspect_container(self._id)["State"]["Running"], log
@@ -88,18 +126,19 @@ def builder(engine: Engine, folder: Path) -> Iterator[Builder]:
             **docker_privileges.host_settings(missing),
             "Binds": [
                 f"{folder}:/workspace:rw",
+                f"{folder}/run:/run/buildkit:rw",
                 f"{configuration}:{docker_container.BUILDKIT_CONFIGURATION}:ro",
                 *docker_privileges.binds(missing),
             ],
         },
     )
+    found = Builder(engine, folder, made["Id"])
     try:
         engine.client.api.start(made["Id"])
-        found = Builder(engine, folder, made["Id"])
         found.wait()
         yield found
     finally:
-        engine.client.api.remove_container(made["Id"], force=True, v=True)
+        found.remove()
 
 
 def manifest(registry: str, repository: str, tag: str) -> dict[str, Any]:

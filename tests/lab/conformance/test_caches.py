@@ -55,12 +55,13 @@ NUMBERS = itertools.count(1)
 class Site:
     """Builds of one service on new builders, with one repository for their cache."""
 
-    def __init__(self, engine: Engine, folder: Path, base: str) -> None:
+    def __init__(self, engine: Engine, folder: Path, base: str, name: str) -> None:
         self.registry = engine.registry.address
         self.repository = f"caches/{next(NUMBERS)}"
         self._engine = engine
         self._folder = folder
         self._base = base
+        self._name = name
 
     def build(self, files: Mapping[str, str] = FILES, *, export: Mapping[str, Any] | None = None, **spec: Any) -> Ran:
         with builder(self._engine, self._folder) as running:
@@ -82,7 +83,7 @@ class Site:
                 **spec,
             }
         )
-        cache = cache_spec(executor("BuildKit"), registry={"export": export or {}})
+        cache = cache_spec(executor(self._name), registry={"export": export or {}})
         stores = Stores(f"{registry or self.registry}/{self.repository}", registry=True)
         found = resolve.resolve(cache, build, stores)
         assert isinstance(found, Resolved), found
@@ -102,9 +103,9 @@ def base(shared_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str
     return name
 
 
-@pytest.fixture
-def site(engine: Engine, tmp_path: Path, base: str) -> Site:
-    return Site(engine, tmp_path, base)
+@pytest.fixture(params=["BuildKit", "Docker"])
+def site(request: pytest.FixtureRequest, engine: Engine, tmp_path: Path, base: str) -> Site:
+    return Site(engine, tmp_path, base, request.param)
 
 
 @pytest.mark.parametrize("compression", ["gzip", "estargz", "zstd", "uncompressed"])

@@ -40,3 +40,15 @@ def test_a_registry_that_is_down_fails_no_build_and_the_status_says_so(docker: W
 
     assert used(build(docker, namespace, "cold", **ALONE)) == ("True", "Cold")
     assert used(build(docker, namespace, "warm", **ALONE)) == ("True", "Hit")
+
+
+def test_Docker_builds_cold_and_warm_on_builders_with_an_empty_root(docker: World, namespace: str) -> None:
+    executor = {**docker.cache()["spec"]["executors"][0], "name": "docker", "engine": "Docker"}
+    docker.ready(namespace, executors=[executor])
+    cold, warm = (build(docker, namespace, name) for name in ("cold", "warm"))
+    assert used(cold) == ("True", "Cold")
+    assert used(warm) == ("True", "Hit")
+    assert warm["status"]["cache"]["hitPercent"] == 100
+    assert warm["status"]["cache"]["exported"] is True
+    assert warm["status"]["image"]["digest"] == cold["status"]["image"]["digest"]
+    assert warm["status"]["timing"]["buildSeconds"] >= 0

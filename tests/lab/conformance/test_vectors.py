@@ -66,12 +66,8 @@ def lenient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     registry.stop()
 
 
-@pytest.mark.parametrize(
-    "vector",
-    [each for each in VECTORS if each.cache.spec.executors[0].engine == "BuildKit"],
-    ids=lambda each: each.says,
-)
-def test_buildctl_takes_the_arguments_and_does_what_they_say(
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda each: each.says)
+def test_the_engine_takes_the_arguments_and_does_what_they_say(
     vector: Vector, running: Builder, shared_engine: Engine, lenient: str
 ) -> None:
     takes_all = not vector.cache.spec.registry.export.image_manifest
