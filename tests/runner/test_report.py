@@ -19,9 +19,9 @@ GOLDEN = Path(__file__).parent.parent / "golden" / "runner"
 COMMIT = "3f2c1ab9" * 5
 
 
-def reported(workspace: Workspace) -> dict[str, Any]:
+def reported(workspace: Workspace, **environment: str) -> dict[str, Any]:
     printed: list[str] = []
-    assert report.main(workspace, write=printed.append) == 0
+    assert report.main(environment, workspace, write=printed.append) == 0
     (line,) = printed
     assert line.startswith("buildcache-report: ")
     assert len(line.encode()) <= 4096
@@ -149,6 +149,32 @@ def test_a_hostile_trace_stays_one_short_line(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "digest"),
+    [
+        (f"sha256:{'a' * 64}", f"sha256:{'a' * 64}"),
+        (f"sha256:{'a' * 64}\n", f"sha256:{'a' * 64}"),
+        (f"sha256:{'a' * 63}", None),
+        ("", None),
+    ],
+    ids=["as Kaniko writes it", "with a line break", "cut off", "empty"],
+)
+def test_what_kaniko_leaves_is_the_digest(workspace: Workspace, text: str, digest: str | None) -> None:
+    workspace.prepare()
+    (workspace.out / "digest").write_text(text)
+    data = reported(workspace, ENGINE="Kaniko")
+    assert {key: value for key, value in data.items() if value is not None} == {
+        "version": 1,
+        "engine": "Kaniko",
+        **({"digest": digest} if digest else {}),
+    }
+
+
+@pytest.mark.parametrize("engine", ["Podman", "Kaniko\n", ""])
+def test_an_engine_that_is_none_is_not_told(workspace: Workspace, engine: str) -> None:
+    assert reported(workspace, ENGINE=engine)["engine"] is None
+
+
+@pytest.mark.parametrize(
     ("lines", "steps"),
     [
         pytest.param(
@@ -245,6 +271,6 @@ def test_no_content_whatever_makes_it_fail(workspace: Workspace, content: dict[s
 
 
 def test_folders_where_files_should_be(workspace: Workspace) -> None:
-    for name in ("metadata.json", "source.json", "metrics.json", "trace.json", "progress.log"):
+    for name in ("metadata.json", "source.json", "metrics.json", "trace.json", "progress.log", "digest"):
         (workspace.out / name).mkdir(parents=True)
     assert reported(workspace)["digest"] is None

@@ -60,6 +60,11 @@ def read_text(path: Path) -> Iterator[str]:
         yield line.decode(errors="replace").rstrip("\r\n")
 
 
+def first_line(path: Path) -> str | None:
+    """The first line of a file; None when it is missing or empty."""
+    return next(read_text(path), None)
+
+
 def written_at(path: Path) -> float | None:
     """When a file was last written; None when it is missing."""
     try:

@@ -21,21 +21,22 @@ PREFIX = "buildcache-report: "
 MAX_LINE = 4096
 _MAX_ERROR = 256
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_ENGINE = re.compile(r"BuildKit|Docker|Kaniko")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
-def main(workspace: Workspace, *, write: Callable[[str], None]) -> int:
+def main(environment: Mapping[str, str], workspace: Workspace, *, write: Callable[[str], None]) -> int:
     """Writes the line; always 0."""
-    write(line(workspace))
+    write(line(workspace, environment.get("ENGINE")))
     return 0
 
 
-def line(workspace: Workspace) -> str:
+def line(workspace: Workspace, engine: str | None = None) -> str:
     """The report as one line of at most MAX_LINE characters, all of them ASCII."""
-    return PREFIX + json.dumps(_report(workspace), separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return PREFIX + json.dumps(_report(workspace, engine), separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def _report(workspace: Workspace) -> Mapping[str, Any]:
+def _report(workspace: Workspace, engine: str | None) -> Mapping[str, Any]:
     metadata = progress.read_object(workspace.out / "metadata.json")
     source = progress.read_object(workspace.out / "source.json")
     metrics = deque(progress.read_lines(workspace.out / "metrics.json"), maxlen=1)
@@ -49,7 +50,8 @@ def _report(workspace: Workspace) -> Mapping[str, Any]:
     exported = True if "cache.manifest" in metadata else trace.exports.worked
     return {
         "version": 1,
-        "digest": _match(_DIGEST, metadata.get("containerimage.digest")),
+        "engine": _match(_ENGINE, engine),
+        "digest": _match(_DIGEST, metadata.get("containerimage.digest", progress.first_line(workspace.out / "digest"))),
         # BuildKit tells the size of the manifest, not of the image.
         "sizeBytes": None,
         "commit": _match(_COMMIT, source.get("commit")),
