@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.lab.conformance.builder import contents
 from tests.lab.world import World, condition
 
 pytestmark = [pytest.mark.lab, pytest.mark.docker]
@@ -52,3 +53,32 @@ def test_Docker_builds_cold_and_warm_on_builders_with_an_empty_root(docker: Worl
     assert warm["status"]["cache"]["exported"] is True
     assert warm["status"]["image"]["digest"] == cold["status"]["image"]["digest"]
     assert warm["status"]["timing"]["buildSeconds"] >= 0
+
+
+def test_Kaniko_builds_cold_and_warm_refreshes_and_only_reads(docker: World, namespace: str) -> None:
+    executor = {
+        **docker.cache()["spec"]["executors"][0],
+        "name": "fargate",
+        "engine": "Kaniko",
+        "launchType": "Fargate",
+    }
+    docker.ready(namespace, executors=[executor])
+    dockerfile = (
+        f"FROM {docker.info['registry']}/debian:12\nRUN head -c 1000 /dev/urandom >/made\nRUN sha256sum /made\n"
+    )
+    spec: dict[str, Any] = {"source": {"inline": {"dockerfile": dockerfile}}, "retries": 0}
+    cold = build(docker, namespace, "cold", **spec)
+    if cold["status"].get("failure", {}).get("reason") == "ImagePullFailed":
+        pytest.skip(
+            "Kaniko's image cannot be pulled here: name an archive of `docker save ghcr.io/osscontainertools/kaniko:v1.28.3` in LAB_IMAGES"
+        )
+    assert used(cold) == ("True", "Cold")
+    assert cold["status"]["cache"]["exported"] is True
+    assert cold["status"]["image"]["digest"]
+    assert used(build(docker, namespace, "warm", **spec)) == ("True", "Hit")
+    refreshed = build(docker, namespace, "refreshed", **spec, cache={"mode": "Refresh"})
+    assert used(refreshed) == ("True", "Cold")
+    before = contents(docker.info["registry"])
+    reader = build(docker, namespace, "reader", **{**spec, **ALONE}, cache={"mode": "ReadOnly"})
+    assert used(reader) == ("True", "Hit")
+    assert contents(docker.info["registry"]) == before
