@@ -23,7 +23,13 @@ from tests.lab.docker.engine import Engine
 
 READY_WITHIN = 60.0
 SOCKET = "unix:///run/buildkit/buildkitd.sock"
-MANIFESTS = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json"
+MANIFESTS = ", ".join(
+    (
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+    )
+)
 
 
 class Builder:

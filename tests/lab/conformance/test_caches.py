@@ -49,6 +49,9 @@ CHANGED = {**FILES, "main.txt": "two\n"}
 UNTOUCHED = 2
 """Steps that do not see main.txt: the tools and their copy."""
 
+BUILDKIT = pytest.mark.parametrize("site", ["BuildKit"], indirect=True)
+"""Docker differs in its spelling, which the vectors hold it to; what a daemon does with it is the same daemon's."""
+
 NUMBERS = itertools.count(1)
 
 
@@ -108,7 +111,11 @@ def site(request: pytest.FixtureRequest, engine: Engine, tmp_path: Path, base: s
     return Site(engine, tmp_path, base, request.param)
 
 
-@pytest.mark.parametrize("compression", ["gzip", "estargz", "zstd", "uncompressed"])
+@pytest.mark.parametrize(
+    ("site", "compression"),
+    [*(("BuildKit", each) for each in ("gzip", "estargz", "zstd", "uncompressed")), ("Docker", "zstd")],
+    indirect=["site"],
+)
 def test_a_new_builder_takes_every_step_from_the_cache(site: Site, compression: str) -> None:
     cold = site.build(export={"compression": compression})
     assert cold.steps == (STEPS, 0)
@@ -123,6 +130,7 @@ def test_a_new_builder_takes_every_step_from_the_cache(site: Site, compression: 
     assert site.build(CHANGED, export={"compression": compression}).steps == (STEPS, UNTOUCHED)
 
 
+@BUILDKIT
 def test_mode_min_keeps_only_what_the_image_has(site: Site) -> None:
     site.build(export={"mode": "min", "compression": "gzip"})
     assert site.build(export={"mode": "min", "compression": "gzip"}).steps == (STEPS, STEPS)
@@ -150,6 +158,7 @@ def test_ReadOnly_reads_and_leaves_the_registry_as_it_was(site: Site) -> None:
     assert contents(site.registry) == before
 
 
+@BUILDKIT
 def test_None_neither_reads_nor_writes(site: Site) -> None:
     site.build()
     before = contents(site.registry)
@@ -159,6 +168,7 @@ def test_None_neither_reads_nor_writes(site: Site) -> None:
     assert contents(site.registry) == before
 
 
+@BUILDKIT
 def test_a_second_ref_serves_a_service_that_has_no_cache_of_its_own_yet(site: Site) -> None:
     site.build(service="main")
     branch = site.build(cache={"importFrom": [f"{site.registry}/{site.repository}:main.buildcache"]})

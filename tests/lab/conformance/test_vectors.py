@@ -39,6 +39,10 @@ LAYERS = {
     "zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
     "uncompressed": "application/vnd.oci.image.layer.v1.tar",
 }
+INDEXES = {
+    True: "application/vnd.oci.image.index.v1+json",
+    False: "application/vnd.docker.distribution.manifest.list.v2+json",
+}
 TABLE_OF_CONTENTS = "containerd.io/snapshot/stargz/toc.digest"
 
 
@@ -112,7 +116,7 @@ def holds(vector: Vector, found: dict[str, Any]) -> None:
     """The cache has the form that the export's options ask for, whatever had that name before."""
     export = vector.cache.spec.registry.export
     if not export.image_manifest:
-        assert found["mediaType"] == "application/vnd.oci.image.index.v1+json"
+        assert found["mediaType"] == INDEXES[export.oci_media_types]
         return
     assert found["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
     assert found["config"]["mediaType"] == "application/vnd.buildkit.cacheconfig.v0"
