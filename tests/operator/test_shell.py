@@ -12,11 +12,43 @@ from typing import Any
 import pytest
 
 from buildcache.api.meta import FINALIZER, FINISHED_LABEL
+from buildcache.controller.objects import Key
 from buildcache.reconcile.outcome import Outcome
 
 from .conftest import Start, completed, condition, running
 
 SPEC = {"cacheRef": {"name": "shop"}, "service": "web"}
+
+
+async def test_who_is_next_is_looked_at_when_one_ends(start: Start) -> None:
+    """Nobody waits for a timer when there is room: neither after an end nor after a deletion."""
+
+    def wait_for_room(body: Mapping[str, Any]) -> Outcome:
+        name = body["metadata"]["name"]
+        if name in ended:
+            return completed(body)
+        return running(body)
+
+    ended: set[str] = set()
+    async with start(builds=wait_for_room) as operator:
+        operator.kube.create("buildcaches", "shop", spec={"limits": {"maxConcurrentBuilds": 2}})
+        for name in ("one", "two"):
+            operator.kube.create("builds", name, spec=SPEC)
+        await operator.until(lambda: all(operator.reason(name) == "Running" for name in ("one", "two")))
+        # A pass that does nothing leaves it in the line.
+        operator.builds.refused |= {"three", "four"}
+        for name in ("three", "four"):
+            operator.kube.create("builds", name, spec=SPEC)
+        await operator.until(lambda: operator.builds.passes_of("four"))
+        await operator.quiet()
+        passes = operator.builds.passes_of("three")
+        assert operator.shell._store.line_of("team-a", "shop").running == 2
+        operator.kube.delete("builds", "one")
+        await operator.until(lambda: operator.builds.passes_of("three") > passes, seconds=2)
+        operator.builds.refused.clear()
+        ended.add("two")
+        operator.shell.builds.add(Key("Build", "team-a", "two"), forced=True)
+        await operator.until(lambda: operator.reason("three") == operator.reason("four") == "Running", seconds=2)
 
 
 async def test_a_build_is_held_then_run_then_shown(start: Start) -> None:

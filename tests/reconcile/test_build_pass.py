@@ -354,6 +354,87 @@ def test_disabled_cache_builds_without_and_says_so() -> None:
     assert world.shell.status["cache"]["reason"] == "Disabled"
 
 
+# The line
+
+
+def others(count: int, *, held: bool = False, seconds: int = 10) -> list[dict[str, Any]]:
+    """Builds of the same cache, created before ours."""
+    return [
+        build_body(uid=f"other-{number}", held=held, created=START - timedelta(seconds=seconds))
+        for number in range(count)
+    ]
+
+
+def test_full_cache_queues_and_says_where() -> None:
+    world = World(cache=cache_body(limits={"maxConcurrentBuilds": 2}))
+    world.view.builds = [*others(2, held=True), *others(3), world.shell.body]
+    outcome = world.shell.settle()
+    assert world.shell.succeeded == ("Unknown", "Queued")
+    assert world.shell.status["queue"] == {"position": 3}
+    assert outcome.again_after == 18.0
+    assert world.shell.body["metadata"]["finalizers"] == []
+    assert world.ecs.requests == []
+    world.shell.later(seconds=18)
+    assert world.shell.writes == ["status"], "the same place is not written again"
+    world.view.builds = [*others(2, held=True), world.shell.body]
+    world.shell.later(seconds=18)
+    assert world.shell.status["queue"] == {"position": 0}
+    world.view.builds = [*others(1, held=True), world.shell.body]
+    world.shell.settle()
+    assert world.shell.succeeded == ("Unknown", "Provisioning")
+    assert len(world.ecs.tasks) == 1
+
+
+def test_queue_that_is_full_is_a_policy_failure() -> None:
+    world = World(cache=cache_body(limits={"maxConcurrentBuilds": 1, "maxQueuedBuilds": 2}))
+    world.view.builds = [*others(1, held=True), *others(2), world.shell.body]
+    world.shell.settle()
+    assert world.shell.succeeded == ("False", "QueueFull")
+    assert world.shell.status["failure"]["class"] == "Policy"
+    assert world.shell.writes == ["status", "release"]
+
+
+def test_queue_timeout() -> None:
+    world = World(cache=cache_body(limits={"maxConcurrentBuilds": 1}), timeouts={"queue": "30s"})
+    world.view.builds = [*others(1, held=True), world.shell.body]
+    assert world.shell.settle().again_after == 15.0
+    assert world.shell.later(seconds=20).again_after == 10.0
+    world.shell.later(seconds=10)
+    assert world.shell.succeeded == ("False", "QueueTimeout")
+    assert world.ecs.requests == []
+
+
+def test_suspended_cache_holds_the_line_but_not_who_runs() -> None:
+    world = World()
+    arn = world.launched()
+    assert world.view.body is not None
+    world.view.body = cache_body(suspend=True)
+    world.ecs.run(arn, world.shell.now)
+    world.shell.settle()
+    assert world.shell.succeeded == ("Unknown", "Running")
+    late = World(cache=cache_body(suspend=True))
+    late.shell.settle()
+    assert late.shell.succeeded == ("Unknown", "WaitingForCache")
+    assert late.ecs.requests == []
+
+
+def test_cache_that_is_deleted_lets_in_who_was_there_before_and_nobody_else() -> None:
+    cache = cache_body()
+    cache["metadata"]["deletionTimestamp"] = timestamp(START + timedelta(minutes=1))
+    before = World(cache=cache)
+    before.shell.settle()
+    assert before.shell.succeeded == ("Unknown", "Provisioning")
+    assert before.shell.condition("CacheUsed") == ("False", "NotReady")
+    after = World(cache=cache, created=START + timedelta(minutes=2), timeouts={"queue": "5m"})
+    after.shell.now = START + timedelta(minutes=3)
+    after.shell.settle()
+    assert after.shell.succeeded == ("Unknown", "WaitingForCache")
+    after.view.body = None
+    after.shell.later(minutes=5)
+    assert after.shell.succeeded == ("False", "CacheNotFound")
+    assert after.ecs.requests == []
+
+
 # Following
 
 

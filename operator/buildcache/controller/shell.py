@@ -13,10 +13,11 @@ from datetime import datetime
 from typing import Any, Protocol, Self
 
 from buildcache.api.meta import FINISHED_LABEL
+from buildcache.core.admission import concurrency, next_up
 from buildcache.reconcile.outcome import Reconciler
 
 from .metrics import Metrics
-from .objects import Body, Key, KindName, cache_of
+from .objects import Body, Key, KindName, cache_of, is_terminal
 from .passes import Done, Passes
 from .store import Store
 from .watches import GIVE_UP_AFTER, Watches
@@ -121,6 +122,7 @@ class Shell:
             self._tell_builds(key, None if event_type == "DELETED" else body)
         elif event_type == "DELETED":
             self._tell_cache(body)
+            self._wake_next(body)
 
     # Its life
 
@@ -217,7 +219,7 @@ class Shell:
     # Who must look again when something else has changed
 
     def _poke(self, uid: str) -> None:
-        """Look at a Build of whose task the poller has news."""
+        """Look at a Build that something else than itself has news for."""
         key = self._store.key_by_uid(uid)
         if key is not None:
             self.builds.add(key, forced=True)
@@ -225,6 +227,8 @@ class Shell:
     def _build_settled(self, key: Key, done: Done) -> None:
         if done.changed and done.body is not None:
             self._tell_cache(done.body)
+            if is_terminal(done.body) or self._store.get(key) is None:
+                self._wake_next(done.body)
 
     def _cache_settled(self, key: Key, done: Done) -> None:
         self._tell_builds(key, self._store.get(key))
@@ -233,6 +237,15 @@ class Shell:
         cache = cache_of(build)
         if cache is not None and self._store.get(cache) is not None:
             self.caches.add_after(cache, QUEUE_DELAY)
+
+    def _wake_next(self, ended: Body) -> None:
+        """Look at the Builds that there is room for, now that one has ended or gone."""
+        cache = cache_of(ended)
+        if cache is None:
+            return
+        seen = self._store.line_of(cache.namespace, cache.name)
+        for uid in next_up(seen, concurrency(self._store.get(cache))) if seen.waiting else ():
+            self._poke(uid)
 
     def _tell_builds(self, key: Key, cache: Body | None) -> None:
         shown = _shown(cache)

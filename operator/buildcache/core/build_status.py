@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from buildcache.api.build import Attempt, Build, BuildStatus, CacheResult, ExecutorStatus, Logs
+from buildcache.api.build import Attempt, Build, BuildStatus, CacheResult, ExecutorStatus, Logs, QueuePosition
 from buildcache.api.meta import Condition
 
 from .build import CacheChoice, StartTask, attempt_number
@@ -41,6 +41,13 @@ def pending(status: BuildStatus, reason: Reason, message: str, at: Stamp) -> Bui
     )
     conditions = set_reconciling(conditions, reason, message, generation=at.generation, now=at.now)
     return with_(status, at, conditions=conditions)
+
+
+def queued(status: BuildStatus, position: int, limit: int, at: Stamp) -> BuildStatus:
+    """The Build stands in its cache's line."""
+    # The place is in its own field: a message that changed with it would move the conditions too.
+    message = f"the BuildCache runs {limit} builds at once; status.queue.position says how many are before this one"
+    return pending(with_(status, at, queue=QueuePosition(position=position)), Reason.QUEUED, message, at)
 
 
 def troubled(status: BuildStatus, message: str, at: Stamp) -> BuildStatus:
@@ -84,6 +91,7 @@ def launched(status: BuildStatus, build: Build, start: StartTask, task: Task, at
         status,
         at,
         executor=executor,
+        queue=QueuePosition(),
         cache=_choice(start.cache),
         logs=_logs(build, task.arn, BUILD),
         conditions=_cache_not_used(status.conditions, start.cache, at),

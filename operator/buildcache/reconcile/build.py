@@ -29,6 +29,7 @@ from buildcache.core.build import (
     attempt_number,
     created_at,
     guard,
+    in_line,
     is_held,
     is_terminal,
     moment,
@@ -137,6 +138,13 @@ class BuildReconciler:
             return _wait(case, step)
         if isinstance(step, Failed):
             return self._give_up(case, step)
+        if not is_held(build.metadata) and case.cache is not None:
+            seen = self._view.line_of(build.metadata.namespace, case.cache.metadata.name)
+            place = in_line(build, case.cache, seen, now)
+            if isinstance(place, Wait):
+                return _wait(case, place)
+            if isinstance(place, Failed):
+                return self._fail(case, place)
         before = guard(build, now)
         if before == "hold":
             return Outcome(finalizer="add")
@@ -313,7 +321,11 @@ def _changed(
 
 
 def _wait(case: _Case, wait: Wait) -> Outcome:
-    told = build_status.pending(case.status, wait.reason, wait.message, case.at)
+    if wait.position is None or case.cache is None:
+        told = build_status.pending(case.status, wait.reason, wait.message, case.at)
+    else:
+        limit = case.cache.spec.limits.max_concurrent_builds
+        told = build_status.queued(case.status, wait.position, limit, case.at)
     return _changed(case.status, told, again_after=wait.again_after)
 
 
