@@ -3,7 +3,7 @@
 Asked by the Build pass, and by the shell to wake who is next.
 
 A Build is admitted when our finalizer goes on, right before its first RunTask, and stays so until it has ended: between two attempts too,
-and when the limit is lowered. So a Build that may have a task never goes back into the line (docs/decisions/005-the-line.md).
+and when the limit is lowered. So a Build that may have a task never goes back into the line (docs/decisions/006-the-line.md).
 """
 
 from __future__ import annotations
