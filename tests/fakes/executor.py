@@ -41,7 +41,7 @@ class FakeExecutor:
         self.stop_trouble: Exception | None = None
         self.looks = 0
         self.sighting_trouble = ""
-        self._tokens: dict[str, str] = {}
+        self.tokens: dict[str, str] = {}
         self._missing: dict[str, datetime] = {}
         self._stopped: dict[str, datetime] = {}
 
@@ -148,8 +148,8 @@ class FakeExecutor:
     def _run(self, request: Mapping[str, Any], now: datetime) -> Task:
         self.requests.append(copy.deepcopy(request))
         token = request["clientToken"]
-        if token in self._tokens:
-            arn = self._tokens[token]
+        if token in self.tokens:
+            arn = self.tokens[token]
             task = self.tasks[arn]
             # ECS forgets a token an hour after its task has stopped.
             if task.stopped_at is None or now - task.stopped_at < timedelta(hours=1):
@@ -157,5 +157,5 @@ class FakeExecutor:
         arn = TASK_ARN.format(id=f"{len(self.tasks):032x}")
         task = Task(arn=arn, started_by=request["startedBy"], version=1, created_at=now)
         self.tasks[arn] = task
-        self._tokens[token] = arn
+        self.tokens[token] = arn
         return task

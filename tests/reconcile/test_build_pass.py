@@ -574,12 +574,337 @@ def test_t67_log_trouble_does_not_change_the_end(trouble: Exception) -> None:
 
 
 def test_t52_interruption_is_infrastructure() -> None:
-    world = World()
+    world = World(retries=0)
     world.launched()
     world.finish(stop_code="SpotInterruption", reason="Your Spot Task was interrupted.")
     assert world.shell.succeeded == ("False", "Interrupted")
     assert world.shell.status["failure"]["class"] == "Infrastructure"
     assert world.shell.status["attempts"][0]["stopCode"] == "SpotInterruption"
+
+
+# Retries
+
+SPOT: dict[str, Any] = {"stop_code": "SpotInterruption", "reason": "Your Spot Task was interrupted."}
+
+
+def test_t52_interrupted_attempt_is_followed_by_another_with_its_own_token() -> None:
+    world = World()
+    first = world.launched()
+    outcome = world.finish(**SPOT)
+    assert world.shell.succeeded == ("Unknown", "Retrying")
+    assert outcome.again_after == 5.0
+    assert [row["number"] for row in world.shell.status["attempts"]] == [1, 2]
+    assert world.shell.status["attempts"][0]["stopCode"] == "SpotInterruption"
+    world.shell.settle()
+    assert len(world.ecs.requests) == 1, "not before the pause is over"
+    world.shell.later(seconds=5)
+    assert world.shell.succeeded == ("Unknown", "Provisioning")
+    second = world.shell.status["attempts"][1]["taskARN"]
+    assert second != first
+    assert world.ecs.requests[0]["clientToken"] != world.ecs.requests[1]["clientToken"]
+    world.ecs.reports[second] = REPORT
+    world.ecs.end(second, world.shell.now)
+    world.shell.settle()
+    assert world.shell.succeeded == ("True", "Completed")
+    assert len(world.ecs.tasks) == 2
+
+
+def test_retries_are_bounded_and_the_newest_five_attempts_are_kept() -> None:
+    world = World(retries=6)
+    world.shell.settle()
+    for number in range(1, 8):
+        row = world.shell.status["attempts"][-1]
+        assert row["number"] == number
+        world.ecs.end(row["taskARN"], world.shell.now, stop_code="TaskFailedToStart", codes={}, reason="no ENI")
+        world.shell.settle()
+        world.shell.later(minutes=2)
+    assert world.shell.succeeded == ("False", "TaskFailedToStart")
+    assert [row["number"] for row in world.shell.status["attempts"]] == [3, 4, 5, 6, 7]
+    assert len(world.ecs.tasks) == 7
+
+
+def test_failure_of_the_user_is_never_retried() -> None:
+    world = World(retries=5)
+    world.launched()
+    world.finish(codes={"fetch": 0, "build": 1, "report": 0})
+    assert world.shell.succeeded == ("False", "BuildStepFailed")
+    assert len(world.ecs.tasks) == 1
+
+
+def test_t60_task_that_somebody_stopped_is_not_started_again() -> None:
+    world = World()
+    world.launched()
+    world.finish(codes={"fetch": 0, "build": 137, "report": None}, stop_code="UserInitiated", reason="by admin")
+    assert world.shell.succeeded == ("False", "Interrupted")
+    assert len(world.ecs.tasks) == 1
+
+
+@pytest.mark.parametrize("when", ["crash before", "crash after", "lost"])
+def test_second_attempt_is_started_once_whatever_happens(when: Any) -> None:
+    world = World()
+    world.launched()
+    world.finish(**SPOT)
+    world.ecs.answers = [when]
+    try:
+        world.shell.later(seconds=5)
+    except Crash:
+        world.restart()
+    world.shell.later(minutes=1)
+    assert world.shell.succeeded == ("Unknown", "Provisioning")
+    assert len(world.ecs.tasks) == 2
+    assert len(world.shell.status["attempts"]) == 2
+
+
+def test_status_lost_between_two_attempts_starts_nothing_twice() -> None:
+    world = World()
+    world.launched()
+    world.finish(**SPOT)
+    world.shell.later(seconds=5)
+    assert len(world.ecs.tasks) == 2
+    world.shell.body["status"] = {"observedGeneration": -1}
+    for _ in range(6):
+        world.shell.later(seconds=5)
+    assert world.shell.status["attempts"][1]["taskARN"] == list(world.ecs.tasks)[1]
+    assert len(world.ecs.tasks) == 2
+
+
+def test_task_of_an_earlier_attempt_is_not_taken_for_the_next() -> None:
+    """The next attempt finds no room for so long that its token may be dead, and ECS still shows the task before it."""
+    world = World(timeouts={"queue": "9h"})
+    world.launched()
+    world.finish(**SPOT)
+    world.restart()
+    world.shell.now += timedelta(minutes=55)
+    world.shell.settle()
+    assert world.ecs.looks == 1
+    assert world.shell.status["attempts"][1]["taskARN"] == list(world.ecs.tasks)[1]
+
+
+def test_retrying_build_may_wait_for_room_as_long_as_a_new_one() -> None:
+    world = World(timeouts={"queue": "10m"})
+    world.launched()
+    world.shell.now += timedelta(minutes=30)
+    world.finish(**SPOT)
+    world.ecs.answers = [NO_ROOM] * 2
+    world.shell.later(minutes=5)
+    assert world.shell.succeeded == ("Unknown", "WaitingForCapacity")
+    world.shell.later(minutes=6)
+    assert world.shell.succeeded == ("False", "CapacityUnavailable")
+
+
+# Cancel and timeouts
+
+
+def cancel(world: World) -> None:
+    world.shell.body["spec"]["cancel"] = True
+    world.shell.body["metadata"]["generation"] += 1
+
+
+def stopped(world: World, code: int | None = 137) -> None:
+    """ECS has carried out our StopTask."""
+    arn = world.shell.status["attempts"][-1]["taskARN"]
+    world.ecs.end(
+        arn,
+        world.shell.now,
+        codes={"fetch": 0, "build": code, "report": None},
+        stop_code="UserInitiated",
+        reason=world.ecs.tasks[arn].stopped_reason,
+    )
+    world.shell.settle()
+
+
+def test_t56a_cancel_is_noted_then_the_task_is_stopped_once_then_it_is_cancelled() -> None:
+    world = World()
+    arn = world.launched()
+    world.ecs.run(arn, world.shell.now)
+    cancel(world)
+    world.shell.pass_once()
+    assert world.shell.status["attempts"][0]["stopRequest"]["reason"] == "Cancelled"
+    assert world.ecs.stops == [], "noted before ECS is asked"
+    for _ in range(3):
+        world.shell.later(seconds=20)
+        assert world.shell.succeeded == ("Unknown", "Cancelling")
+    assert world.ecs.stops == [arn]
+    stopped(world, code=0)
+    assert world.shell.succeeded == ("False", "Cancelled")
+    assert world.shell.condition("Stalled") == world.shell.condition("Reconciling") == ("", "")
+    assert "failure" not in world.shell.status
+    assert world.shell.writes[-1] == "release"
+
+
+def test_t56b_task_that_ended_by_itself_keeps_its_own_end() -> None:
+    world = World()
+    world.launched()
+    cancel(world)
+    world.shell.settle()
+    world.finish()
+    assert world.shell.succeeded == ("True", "Completed")
+
+
+def test_cancel_before_a_turn_or_a_cache_is_an_end_at_once() -> None:
+    for cache in (None, cache_body(limits={"maxConcurrentBuilds": 1})):
+        world = World(cache=cache)
+        world.view.body = cache
+        world.view.builds = [*others(1, held=True), world.shell.body]
+        world.shell.settle()
+        cancel(world)
+        world.shell.settle()
+        assert world.shell.succeeded == ("False", "Cancelled")
+        assert world.shell.writes[-2:] == ["status", "release"]
+        assert world.ecs.requests == []
+
+
+def test_cancel_while_there_is_no_room_is_an_end_at_once() -> None:
+    world = World()
+    world.ecs.answers = [NO_ROOM]
+    world.shell.settle()
+    cancel(world)
+    world.shell.settle()
+    assert world.shell.succeeded == ("False", "Cancelled")
+    assert world.ecs.looks == 1
+
+
+def test_t57_cancel_while_run_task_is_in_flight_leaves_no_task() -> None:
+    world = World()
+    world.ecs.answers = ["crash after"]
+    with pytest.raises(Crash):
+        world.shell.settle()
+    arn = world.ecs.only().arn
+    world.ecs.unlisted.add(arn)
+    world.restart()
+    cancel(world)
+    world.shell.later(seconds=5)
+    assert world.shell.succeeded == ("Unknown", "Cancelling")
+    world.ecs.unlisted.clear()
+    world.shell.later(seconds=5)
+    assert world.ecs.stops == [arn]
+    stopped(world)
+    assert world.shell.succeeded == ("False", "Cancelled")
+    assert len(world.ecs.requests) == 1
+
+
+def test_cancel_of_a_launch_that_never_was_ends_after_a_minute() -> None:
+    world = World()
+    world.ecs.answers = ["crash before"]
+    with pytest.raises(Crash):
+        world.shell.settle()
+    cancel(world)
+    world.shell.settle()
+    assert world.shell.succeeded == ("Unknown", "Cancelling")
+    world.shell.later(minutes=1)
+    assert world.shell.succeeded == ("False", "Cancelled")
+    assert world.ecs.tasks == {}
+
+
+def test_cancelled_spot_task_is_not_retried() -> None:
+    world = World()
+    world.launched()
+    cancel(world)
+    world.shell.settle()
+    world.finish(**SPOT)
+    assert world.shell.succeeded == ("False", "Cancelled")
+    assert len(world.ecs.tasks) == 1
+
+
+def test_cancel_between_two_attempts_starts_no_more() -> None:
+    world = World()
+    world.launched()
+    world.finish(**SPOT)
+    cancel(world)
+    world.shell.later(seconds=10)
+    assert world.shell.succeeded == ("False", "Cancelled")
+    assert len(world.ecs.tasks) == 1
+
+
+def test_interruption_in_the_moment_of_the_cancel_is_as_good_as_a_stop() -> None:
+    world = World()
+    arn = world.launched()
+    world.ecs.end(arn, world.shell.now, codes={}, **SPOT)
+    cancel(world)
+    world.shell.settle()
+    assert world.shell.succeeded == ("False", "Cancelled")
+    assert len(world.ecs.tasks) == 1
+
+
+@pytest.mark.parametrize("code", [0, 143, 137, None], ids=["exit 0 after SIGTERM", "143", "137", "no exit code"])
+def test_t58_run_timeout_decides_whatever_the_exit_code(code: int | None) -> None:
+    world = World(timeouts={"run": "2m"})
+    arn = world.launched()
+    world.ecs.tails[arn, "build"] = "step 7 of 9"
+    world.shell.now += timedelta(minutes=5)
+    world.ecs.run(arn, world.shell.now)
+    assert world.shell.settle().again_after == 120.0
+    world.shell.later(seconds=120)
+    assert world.ecs.stops == [arn]
+    assert world.shell.succeeded == ("Unknown", "Cancelling")
+    world.restart()
+    stopped(world, code)
+    assert world.shell.succeeded == ("False", "RunTimeout")
+    failure = world.shell.status["failure"]
+    assert (failure["class"], failure["logTail"]) == ("User", "step 7 of 9")
+    assert len(world.ecs.tasks) == 1
+
+
+def test_run_timeout_is_capped_by_the_cache() -> None:
+    world = World(cache=cache_body(limits={"maxRunTimeout": "1m"}), timeouts={"run": "3h"})
+    arn = world.launched()
+    world.ecs.run(arn, world.shell.now)
+    assert world.shell.settle().again_after == 60.0
+
+
+def test_start_timeout_is_infrastructure_and_retried() -> None:
+    world = World(retries=1)
+    first = world.launched()
+    assert world.shell.settle().again_after == 600.0
+    world.shell.later(minutes=10)
+    assert world.ecs.stops == [first]
+    stopped(world, None)
+    assert world.shell.succeeded == ("Unknown", "Retrying")
+    world.shell.later(seconds=5)
+    second = world.shell.status["attempts"][1]["taskARN"]
+    world.shell.later(minutes=10)
+    assert world.ecs.stops == [first, second]
+    stopped(world, None)
+    assert world.shell.succeeded == ("False", "StartTimeout")
+    assert world.shell.status["failure"]["class"] == "Infrastructure"
+
+
+def test_denied_stop_of_a_cancelled_build_shows_and_is_tried_again() -> None:
+    world = World()
+    arn = world.launched()
+    world.ecs.stop_trouble = Denied("no", operation="ecs:StopTask", resource=arn)
+    cancel(world)
+    assert world.shell.settle().again_after == 60.0
+    assert world.shell.succeeded == ("Unknown", "Cancelling")
+    world.ecs.stop_trouble = None
+    world.shell.settle()
+    assert world.ecs.stops == [arn]
+
+
+def test_cancelled_task_that_ecs_forgot_is_cancelled() -> None:
+    world = World()
+    arn = world.launched()
+    cancel(world)
+    world.shell.settle()
+    world.ecs.unseen.add(arn)
+    world.shell.later(hours=2)
+    world.shell.later(minutes=6)
+    assert world.shell.succeeded == ("False", "Cancelled")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"), [(NO_ROOM, "CapacityUnavailable"), (THROTTLED, "QueueTimeout")], ids=["T49", "throttled"]
+)
+def test_refused_until_the_queue_timeout_is_an_end(answer: Refused, reason: str) -> None:
+    world = World(timeouts={"queue": "10m"})
+    world.ecs.answers = [answer] * 3
+    world.shell.settle()
+    world.shell.later(minutes=9)
+    assert world.shell.succeeded[0] == "Unknown"
+    world.shell.later(minutes=1)
+    assert world.shell.succeeded == ("False", reason)
+    assert world.shell.status["failure"]["class"] == "Infrastructure"
+    assert world.ecs.tasks == {}
 
 
 # Deletion
@@ -749,7 +1074,8 @@ def test_fault_60_status_of_no_known_form_is_as_good_as_none() -> None:
 
 EVENTS = st.sampled_from(
     ["pass", "minute", "hour", "restart", "lose answer", "crash before", "crash after", "no room", "throttle", "denied",
-     "lose status", "wipe status", "run", "end", "fail", "hide", "show", "cache gone", "cache back", "delete"]
+     "lose status", "wipe status", "run", "end", "fail", "hide", "show", "cache gone", "cache back", "delete", "cancel",
+     "interrupt", "stopped", "minute"]
 )  # fmt: skip
 
 
@@ -757,7 +1083,7 @@ EVENTS = st.sampled_from(
 @given(st.lists(EVENTS, max_size=25))
 def test_one_task_terminal_is_terminal_and_no_task_left_behind(events: list[str]) -> None:
     """Whatever happens in whatever order: never two tasks, a verdict never changes, and a Build that is gone has no running task."""
-    world = World(timeouts={"queue": "100h"})
+    world = World(timeouts={"queue": "100h"}, retries=2)
     shell, ecs = world.shell, world.ecs
     verdict: tuple[str, str] | None = None
     forgotten = False
@@ -797,6 +1123,17 @@ def test_one_task_terminal_is_terminal_and_no_task_left_behind(events: list[str]
                     ecs.reports[arn] = REPORT if event == "end" else Report()
                     ecs.tails[arn, "build"] = "ERROR"
                     ecs.end(arn, shell.now, codes={"fetch": 0, "build": int(event == "fail"), "report": 0})
+            case "interrupt":
+                for arn in running:
+                    ecs.end(arn, shell.now, codes={"fetch": 0, "build": None, "report": None}, **SPOT)
+            case "stopped":
+                for arn in running:
+                    if ecs.tasks[arn].desired_status == "STOPPED":
+                        ecs.end(
+                            arn, shell.now, codes={}, stop_code="UserInitiated", reason=ecs.tasks[arn].stopped_reason
+                        )
+            case "cancel":
+                cancel(world)
             case "hide":
                 ecs.unlisted |= set(ecs.tasks)
             case "show":
@@ -819,13 +1156,15 @@ def test_one_task_terminal_is_terminal_and_no_task_left_behind(events: list[str]
             shell.settle()
         except Crash:
             world.restart()
-        assert len(ecs.tasks) <= 1
+        going = [task for task in ecs.tasks.values() if task.phase != "Stopped"]
+        assert len(going) <= 1, "never two at once"
+        assert len(ecs.tasks) == len(ecs.tokens), "one for each attempt"
         for condition in shell.status.get("conditions", ()):
             if condition["type"] == "Succeeded" and condition["status"] != "Unknown":
                 verdict = verdict or (condition["status"], condition["reason"])
                 assert (condition["status"], condition["reason"]) == verdict
                 if verdict[0] == "True":
-                    assert all(task.exit_code("build") == 0 for task in ecs.tasks.values())
+                    assert list(ecs.tasks.values())[-1].exit_code("build") == 0
     held = shell.body["metadata"]["finalizers"] != []
     left = [task for task in ecs.tasks.values() if task.phase != "Stopped" and task.desired_status != "STOPPED"]
     assert not left or held or forgotten, "a task that runs has a Build that is held for it"

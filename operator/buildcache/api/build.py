@@ -358,6 +358,13 @@ class QueuePosition(Api):
     position: int = 0
 
 
+class StopRequest(Api):
+    """Why the operator has the task stopped; noted before it asks ECS to, and decides the outcome."""
+
+    reason: Annotated[str, Field(max_length=64, description="Cancelled, StartTimeout or RunTimeout.")]
+    requested_at: Annotated[str | None, Field(max_length=32)] = None
+
+
 class Attempt(Api):
     """One ECS task of this Build."""
 
@@ -367,6 +374,7 @@ class Attempt(Api):
     stopped_at: Annotated[str | None, Field(max_length=32)] = None
     stop_code: Annotated[str | None, Field(max_length=64)] = None
     exit_code: int | None = None
+    stop_request: StopRequest | None = None
 
 
 class Image(Api):

@@ -186,7 +186,30 @@ def unreadable(build: Build, why: str, now: datetime) -> Wait | Failed:
 
 def overdue(build: Build, now: datetime) -> float:
     """Seconds by which the Build has waited longer for its task than it wants to; below zero: what is left."""
-    return (now - created_at(build.metadata, now)).total_seconds() - seconds(build.spec.timeouts.queue)
+    before = build.status.attempts[-2] if len(build.status.attempts) > 1 else None
+    ended = moment(before.stopped_at) if before is not None else None
+    since = max(created_at(build.metadata, now), ended) if ended is not None else created_at(build.metadata, now)
+    return (now - since).total_seconds() - seconds(build.spec.timeouts.queue)
+
+
+def unplaced(build: Build, reason: Reason, message: str) -> Failed:
+    """End a Build that ECS has refused a task for as long as it may queue."""
+    if reason is Reason.WAITING_FOR_CAPACITY:
+        return Failed(
+            Reason.CAPACITY_UNAVAILABLE,
+            f"no room for the task within timeouts.queue ({build.spec.timeouts.queue}): {message}",
+            hint="add instances to the cluster, use a smaller executor, or raise timeouts.queue",
+        )
+    return Failed(
+        Reason.QUEUE_TIMEOUT,
+        f"no task was started within timeouts.queue ({build.spec.timeouts.queue}): {message}",
+        hint="see the message for what AWS said, or raise timeouts.queue",
+    )
+
+
+def foreign_attempts(status: BuildStatus) -> frozenset[str]:
+    """Tasks of earlier attempts: what is found under this Build's name must not be taken for the current one."""
+    return frozenset(row.task_arn for row in status.attempts[:-1] if row.task_arn is not None)
 
 
 def in_line(build: Build, cache: BuildCache, seen: Line, now: datetime) -> Admitted | Wait | Failed:

@@ -15,12 +15,17 @@ from buildcache.api.build import Attempt, Build, BuildStatus, CacheResult, Execu
 from buildcache.api.meta import Condition
 
 from .build import CacheChoice, StartTask, attempt_number
+from .intent import WHY, request
 from .names import Identity, log_group_name
 from .status import ConditionType, Reason, find_condition, remove_condition, set_condition, set_reconciling, timestamp
+from .task_outcome import Failed
 from .task_state import Task, TaskRef
 from .tasks import BUILD
 
 KEPT_ATTEMPTS = 5
+
+_CODE = 64
+"""Bound of a stop code: that of the schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,8 @@ def adopted(status: BuildStatus, task: Task, at: Stamp) -> BuildStatus:
     if last is not None and last.task_arn == task.arn:
         return with_(status, at)
     started = timestamp(task.created_at or at.now)
-    row = Attempt(number=attempt_number(status), task_arn=task.arn, started_at=started)
+    stop_request = last.stop_request if last is not None and last.task_arn is None else None
+    row = Attempt(number=attempt_number(status), task_arn=task.arn, started_at=started, stop_request=stop_request)
     return with_(with_attempt(status, row), at, start_time=status.start_time or started)
 
 
@@ -104,6 +110,40 @@ def followed(status: BuildStatus, task: Task, at: Stamp) -> BuildStatus:
     if task.phase == "Provisioning":
         return pending(status, Reason.PROVISIONING, "ECS places the task and pulls its images", at)
     return pending(status, Reason.RUNNING, "the task runs", at)
+
+
+def stopping(status: BuildStatus, reason: Reason, at: Stamp) -> BuildStatus:
+    """Note that the attempt's task shall stop, and why; the first reason stays."""
+    last = status.attempts[-1] if status.attempts else Attempt(number=attempt_number(status))
+    if last.stop_request is None:
+        status = with_attempt(status, last.model_copy(update={"stop_request": request(reason, at.now)}))
+    return pending(status, Reason.CANCELLING, f"the task is being stopped: {WHY[reason]}", at)
+
+
+def is_refused(status: BuildStatus) -> bool:
+    """Tell whether the last that was heard of ECS is that it has started no task."""
+    told = find_condition(status.conditions, ConditionType.RECONCILING)
+    return told is not None and told.reason in (Reason.WAITING_FOR_CAPACITY, Reason.THROTTLED, Reason.RETRYING)
+
+
+def retrying(status: BuildStatus, task: Task, failure: Failed, limit: int, at: Stamp) -> BuildStatus:
+    """The attempt's task has failed by the infrastructure: its row is closed, and the next one's opened, which has no task yet."""
+    status = with_attempt(status, closed(status.attempts[-1], task, failure.exit_code, at))
+    number = attempt_number(status) + 1
+    status = with_attempt(status, Attempt(number=number, started_at=timestamp(at.now)))
+    message = f"attempt {number} of {limit + 1} follows {failure.reason.value}: {failure.message}"
+    return pending(status, Reason.RETRYING, message, at)
+
+
+def closed(row: Attempt, task: Task, exit_code: int | None, at: Stamp) -> Attempt:
+    """The row of an attempt whose task has stopped."""
+    return row.model_copy(
+        update={
+            "stopped_at": timestamp(task.stopped_at or at.now),
+            "stop_code": task.stop_code[:_CODE] or None,
+            "exit_code": exit_code if exit_code is not None else task.exit_code(BUILD),
+        }
+    )
 
 
 def missing(status: BuildStatus, at: Stamp) -> BuildStatus:
