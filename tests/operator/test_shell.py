@@ -145,6 +145,47 @@ async def test_a_lost_finalizer_comes_back(start: Start) -> None:
         await operator.until(lambda: (operator.kube.get("builds", "web") or {})["metadata"].get("finalizers"))
 
 
+async def test_a_finished_build_is_deleted_after_its_time__ttl(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("buildcache.controller.shell.RETENTION_LOOK", 0.1)
+    async with start(builds=completed) as operator:
+        kube = operator.kube
+        kube.create("builds", "short", spec={**SPEC, "ttlAfterFinished": "1s"})
+        kube.create("builds", "long", spec={**SPEC, "ttlAfterFinished": "10000d"})
+        kube.create("builds", "none", spec=SPEC)
+        kube.create(
+            "builds",
+            "tracked",
+            spec={**SPEC, "ttlAfterFinished": "1s"},
+            metadata={"annotations": {"argocd.argoproj.io/tracking-id": "shop:buildcache.dev/Build:team-a/tracked"}},
+        )
+        await operator.until(lambda: kube.get("builds", "short") is None)
+        await operator.until(lambda: all(operator.reason(name) == "Completed" for name in ("long", "none", "tracked")))
+        await operator.quiet()
+        assert all(kube.get("builds", name) for name in ("long", "none", "tracked"))
+        deletes = [request for request in kube.writes() if request.method == "DELETE"]
+        assert [(request.path.rpartition("/")[2], request.status) for request in deletes] == [("short", 200)]
+
+
+async def test_a_shortened_ttl_and_a_hidden_running_build_are_found_by_the_list__fault_61(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("buildcache.controller.shell.RETENTION_LOOK", 0.1)
+    monkeypatch.setattr("buildcache.controller.shell.RETENTION_LIST", 0.3)
+
+    def work(body: Mapping[str, Any]) -> Outcome:
+        return completed(body) if body["metadata"]["name"] == "web" else running(body)
+
+    async with start(builds=work) as operator:
+        operator.kube.create("builds", "web", spec={**SPEC, "ttlAfterFinished": "10000d"})
+        await operator.until(lambda: operator.reason("web") == "Completed")
+        await operator.quiet()
+        operator.kube.change("builds", "web", lambda body: body["spec"].update(ttlAfterFinished="1s"))
+        await operator.until(lambda: operator.kube.get("builds", "web") is None)
+        # Never seen by the watch: it had the label from its first moment.
+        operator.kube.create("builds", "hidden", spec=SPEC, metadata={"labels": {FINISHED_LABEL: "true"}})
+        await operator.until(lambda: operator.reason("hidden") == "Running")
+
+
 async def test_other_peoples_finalizers_and_labels_stay(start: Start) -> None:
     async with start(builds=completed) as operator:
         operator.kube.create(

@@ -14,15 +14,17 @@ from typing import Any, Protocol, Self
 
 from buildcache.api.meta import FINISHED_LABEL
 from buildcache.core.admission import concurrency, next_up
+from buildcache.core.expiry import expires_at
 from buildcache.reconcile.outcome import Reconciler
 
 from .metrics import Metrics
-from .objects import Body, Key, KindName, cache_of, is_terminal
+from .objects import Body, Key, KindName, cache_of, identified, is_released, is_terminal
 from .passes import Done, Passes
+from .retention import Retention
 from .store import Store
 from .watches import GIVE_UP_AFTER, Watches
 from .worker import Lane
-from .writer import UNFINISHED, Refused, Writer
+from .writer import UNFINISHED, Gone, Refused, Writer, Written
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +33,9 @@ WATCH_PATIENCE = 10.0
 
 HISTORY_PATIENCE = 60.0
 REPAIR_INTERVAL = 600.0
+
+RETENTION_LIST, RETENTION_LOOK = 300.0, 5.0
+"""Seconds between lists of the finished Builds, whose `ttlAfterFinished` may have been changed; and between looks at who is due."""
 
 QUEUE_DELAY = 5.0
 """Seconds after which a BuildCache is looked at when one of its Builds moved: one pass for a burst, not one for each."""
@@ -101,6 +106,7 @@ class Shell:
 
         self.caches = lane("BuildCache", caches, for_caches, self._cache_settled)
         self.builds = lane("Build", builds, max(1, workers - for_caches), self._build_settled)
+        self._retention = Retention()
         self._shown: dict[Key, object] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -135,6 +141,7 @@ class Shell:
             asyncio.create_task(self._begin(), name="beginning"),
             asyncio.create_task(self._repair(), name="repair list"),
             asyncio.create_task(self._poll(), name="poller"),
+            asyncio.create_task(self._expire(), name="expiry"),
         ]
 
     async def stop(self) -> bool:
@@ -176,7 +183,40 @@ class Shell:
             for key in self._store.remember(page):
                 logger.warning("a Build carries the finished label but is not finished", extra={"object": str(key)})
                 self._from_thread(self.builds, key)
+            self._note_finished(page)
         return True
+
+    def _note_finished(self, builds: list[Body]) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._retention.note_all, [body for body in builds if identified(body)])
+
+    async def _expire(self) -> None:
+        listed = self._loop.time() if self._loop is not None else 0.0
+        while True:
+            await asyncio.sleep(RETENTION_LOOK)
+            loop = asyncio.get_running_loop()
+            if loop.time() - listed >= RETENTION_LIST:
+                listed = loop.time()
+                await self._hop(self._list_finished)
+            for key in self._retention.take(self._now()):
+                body = await self._hop(self._expire_one, key)
+                if body is not None:
+                    self._retention.note(body)
+
+    def _expire_one(self, key: Key) -> Body | None:
+        """Delete a finished Build whose time is over, after a look at what it is now; the next list brings what could not be done."""
+        result = self._writer.read(key)
+        if not isinstance(result, Written):
+            return None
+        due = expires_at(result.body)
+        if due is None or due > self._now() or not is_released(result.body):
+            return result.body
+        answer = self._writer.delete("Build", result.body)
+        if isinstance(answer, Gone):
+            logger.info("deleted a finished Build", extra={"object": str(key), "why": "spec.ttlAfterFinished"})
+        elif isinstance(answer, Refused):
+            logger.warning("could not delete a finished Build", extra={"object": str(key), "error": answer.message})
+        return None
 
     async def _repair(self) -> None:
         while True:
@@ -226,6 +266,7 @@ class Shell:
 
     def _build_settled(self, key: Key, done: Done) -> None:
         if done.changed and done.body is not None:
+            self._retention.note(done.body)
             self._tell_cache(done.body)
             if is_terminal(done.body) or self._store.get(key) is None:
                 self._wake_next(done.body)

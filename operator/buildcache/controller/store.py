@@ -133,12 +133,13 @@ class Store:
     def remember(self, builds: Iterable[Body]) -> list[Key]:
         """Take Builds that carry the finished label; return the keys of those that carry it without being finished."""
         hidden: list[Key] = []
-        with self._lock:
-            self._tick += 1
-            for body in builds:
-                if not identified(body):
-                    continue
-                key = key_of("Build", body)
+        for body in builds:
+            if not identified(body):
+                continue
+            key = key_of("Build", body)
+            # One at a time: there may be thousands, and the watch waits for the lock.
+            with self._lock:
+                self._tick += 1
                 if is_released(body):
                     self._decide(body)
                 elif self._put(key, body):
