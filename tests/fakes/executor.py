@@ -84,7 +84,7 @@ class FakeExecutor:
             self._stopped.setdefault(ref.arn, now)
         return Sighting(task, self._stopped.get(ref.arn))
 
-    def stop(self, ref: TaskRef, uid: str, reason: str, now: datetime) -> None:
+    def stop(self, ref: TaskRef, uid: str, reason: str, now: datetime) -> float:
         if self.stop_trouble:
             raise self.stop_trouble
         self.stops.append(ref.arn)
@@ -93,6 +93,7 @@ class FakeExecutor:
             self.tasks[ref.arn] = replace(
                 task, desired_status="STOPPED", stop_code="UserInitiated", stopped_reason=reason
             )
+        return 0.0
 
     def report(self, ref: TaskRef, group: str) -> Report | None:
         if self.log_trouble:

@@ -257,6 +257,29 @@ def test_fault_22_throttling_shows_and_ends() -> None:
     assert world.shell.succeeded == ("Unknown", "Provisioning")
 
 
+def test_short_wait_for_a_turn_at_ecs_is_not_written_and_a_long_one_is() -> None:
+    world = World()
+    world.ecs.answers = [
+        Refused(Reason.THROTTLED, "in order", 1.5),
+        Refused(Reason.THROTTLED, "in order", 9.0),
+    ]
+    assert world.shell.settle() == Outcome(again_after=1.5)
+    assert world.shell.writes == ["hold"]
+    assert world.shell.settle().again_after == 9.0
+    assert world.shell.succeeded == ("Unknown", "Throttled")
+    world.shell.later(seconds=9)
+    assert world.shell.succeeded == ("Unknown", "Provisioning")
+
+
+def test_turn_at_ecs_that_comes_too_late_is_a_queue_timeout() -> None:
+    world = World(timeouts={"queue": "10s"})
+    world.ecs.answers = [Refused(Reason.THROTTLED, "in order", 30.0)] * 2
+    world.shell.settle()
+    world.shell.later(seconds=30)
+    assert world.shell.succeeded == ("False", "QueueTimeout")
+    assert world.ecs.looks == 1, "not left behind if it was started after all"
+
+
 @pytest.mark.parametrize(
     ("trouble", "reason"),
     [

@@ -58,6 +58,9 @@ from .withdrawal import Withdrawal, find_task
 
 logger = logging.getLogger(__name__)
 
+TOLD_AFTER = 5.0
+"""Seconds that a Build waits for its turn at ECS before its status says so."""
+
 STOPPING_PERIOD = 30.0
 """Seconds between passes over a Build whose task stops; the poller tells when it has."""
 
@@ -207,6 +210,8 @@ class BuildReconciler:
             answer = self._executor.start(step, case.uid, case.now)
         except (Denied, Rejected) as error:
             return self._refused(case, error)
+        if isinstance(answer, Refused) and answer.again_after is not None:
+            return self._queue(case, answer, answer.again_after)
         if isinstance(answer, Refused):
             message = one_line(answer.message, _MESSAGE)
             if overdue(case.build, case.now) >= 0:
@@ -221,6 +226,15 @@ class BuildReconciler:
         again_after = 0 if answer.phase == "Stopped" else None
         launched = build_status.launched(case.status, case.build, step, answer, case.at)
         return _changed(case.status, launched, again_after=again_after)
+
+    def _queue(self, case: _Case, answer: Refused, again_after: float) -> Outcome:
+        """ECS was not asked: it is not this Build's turn yet. Short waits are not worth a write."""
+        if overdue(case.build, case.now) >= 0:
+            return self._give_up(case, unplaced(case.build, answer.reason, answer.message))
+        told = case.status
+        if again_after >= TOLD_AFTER:
+            told = build_status.pending(told, answer.reason, answer.message, case.at)
+        return _changed(case.status, told, again_after=again_after)
 
     def _refused(self, case: _Case, error: Trouble) -> Outcome:
         """A person must change something; perhaps somebody does within timeouts.start."""
@@ -292,11 +306,11 @@ class BuildReconciler:
             return _changed(status, told, again_after=STOPPING_PERIOD)
         logger.info("stopping task", extra={"build": case.uid, "task": ref.arn, "why": reason.value})
         try:
-            self._executor.stop(ref, case.uid, f"{intent.STOPPED_BY}{intent.WHY[reason]}", case.now)
+            wait = self._executor.stop(ref, case.uid, f"{intent.STOPPED_BY}{intent.WHY[reason]}", case.now)
         except (Denied, Rejected) as error:
             told = build_status.pending(status, Reason.CANCELLING, one_line(str(error), _MESSAGE), case.at)
             return _changed(status, told, again_after=TROUBLE_PERIOD)
-        return _changed(status, told, again_after=STOPPING_PERIOD)
+        return _changed(status, told, again_after=wait or STOPPING_PERIOD)
 
     def _miss(self, case: _Case, ref: TaskRef, seen: Missing) -> Outcome:
         launched = moment(case.status.attempts[-1].started_at) or created_at(case.build.metadata, case.now)

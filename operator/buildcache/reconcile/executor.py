@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
@@ -10,9 +11,11 @@ from buildcache.aws import task_logs, tasks
 from buildcache.aws.clients import Session
 from buildcache.aws.tasks import Refused
 from buildcache.core import report
+from buildcache.core.bucket import Bucket
 from buildcache.core.build import StartTask
 from buildcache.core.log_text import tail
 from buildcache.core.report import Report
+from buildcache.core.status import Reason
 from buildcache.core.task_state import Described, Task, TaskRef
 from buildcache.core.tasks import REPORT
 
@@ -21,6 +24,10 @@ from .poller import Place, Poller, Sighting
 _REPORT_LINES = 20
 _TAIL_LINES = 100
 """Lines that are read: of the container `report`, whose last is the report, and for a failure's log tail."""
+
+
+STARTS, STOPS = (20.0, 80.0), (10.0, 15.0)
+"""Calls a second and at once, for each region. RunTask and StopTask share 40 and 100 of the account; Fargate takes 20 tasks a second."""
 
 
 class Executor(Protocol):
@@ -38,8 +45,11 @@ class Executor(Protocol):
         """Tell the newest that is known of a task. Costs no call."""
         ...
 
-    def stop(self, ref: TaskRef, uid: str, reason: str, now: datetime) -> None:
-        """Have a task stopped; it will be observed stopped later. A task that is not there is stopped."""
+    def stop(self, ref: TaskRef, uid: str, reason: str, now: datetime) -> float:
+        """Have a task stopped; it will be observed stopped later. A task that is not there is stopped.
+
+        Returns the seconds until its turn when too many are to be stopped at once, else 0.
+        """
         ...
 
     def report(self, ref: TaskRef, group: str) -> Report | None:
@@ -61,9 +71,16 @@ class EcsExecutor:
     def __init__(self, session: Session, poller: Poller) -> None:
         self._session = session
         self._poller = poller
+        self._lock = threading.Lock()
+        self._starts: dict[str, Bucket] = {}
+        self._stops: dict[str, Bucket] = {}
 
     def start(self, task: StartTask, uid: str, now: datetime) -> Task | Refused:
-        """RunTask."""
+        """RunTask, when it is its turn."""
+        with self._lock:
+            wait = self._starts.setdefault(task.region, Bucket(*STARTS)).reserve(uid, now)
+        if wait > 0:
+            return Refused(Reason.THROTTLED, "tasks are started as fast as AWS allows, in their order", wait)
         answer = tasks.run_task(self._session.region(task.region).ecs, task.request)
         if isinstance(answer, Task) and (ref := TaskRef.parse(answer.arn)) is not None:
             if answer.started_by == uid:
@@ -81,11 +98,16 @@ class EcsExecutor:
         """Read the poller."""
         return self._poller.latest(ref.arn, place(ref), uid, now)
 
-    def stop(self, ref: TaskRef, uid: str, reason: str, now: datetime) -> None:
+    def stop(self, ref: TaskRef, uid: str, reason: str, now: datetime) -> float:
         """StopTask. The answer goes to the poller, so that the next pass knows that it was asked for."""
+        with self._lock:
+            wait = self._stops.setdefault(ref.region, Bucket(*STOPS)).reserve(uid, now)
+        if wait > 0:
+            return wait
         task = tasks.stop_task(self._session.region(ref.region).ecs, ref.cluster, ref.arn, reason)
         if task is not None:
             self._poller.told(task, place(ref), uid, now)
+        return 0.0
 
     def report(self, ref: TaskRef, group: str) -> Report | None:
         """GetLogEvents, once when the line is there."""

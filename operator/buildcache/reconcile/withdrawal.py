@@ -90,10 +90,12 @@ class Withdrawal:
             if ref is not None:
                 self._executor.forget(ref, uid)
             return status, None
+        wait = 0.0
         if task.desired_status != "STOPPED":
             logger.info("stopping task", extra={"build": uid, "task": ref.arn, "why": why})
-            self._executor.stop(ref, uid, f"{STOPPED_BY}{why}", at.now)
-        return build_status.pending(status, Reason.CANCELLING, f"{why}: its task is being stopped", at), _FOLLOW_PERIOD
+            wait = self._executor.stop(ref, uid, f"{STOPPED_BY}{why}", at.now)
+        told = build_status.pending(status, Reason.CANCELLING, f"{why}: its task is being stopped", at)
+        return told, wait or _FOLLOW_PERIOD
 
 
 def find_task(
