@@ -277,11 +277,44 @@ def test_ends(world: World, monkeypatch: pytest.MonkeyPatch, changes: Any, reaso
     # A simulated `fetch` writes nothing, and nobody wants to wait the twenty seconds for that.
     monkeypatch.setattr("buildcache.reconcile.collection.DRAIN", timedelta(seconds=0.5))
     plan(world, **changes)
-    shell = world.build()
+    shell = world.build(retries=0)
     assert world.finish(shell) == ("False", reason)
     assert shell.status["failure"]["class"] == failure_class
     if reason == "BuildStepFailed":
         assert shell.status["failure"]["logTail"] == "#9 ERROR: exit code: 1"
+
+
+def test_t52_interrupted_task_is_followed_by_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("buildcache.core.retry.FIRST", timedelta(seconds=0.2))
+    plan(world, stopCode="SpotInterruption", stoppedReason="Your Spot Task was interrupted.")
+    shell = world.build()
+    world.drive(shell, lambda: shell.succeeded == ("Unknown", "Retrying"))
+    plan(world)
+    assert world.finish(shell) == ("True", "Completed")
+    first, second = world.tasks_of(shell)
+    assert first["clientToken"] != second["clientToken"]
+    assert [row["taskARN"] for row in shell.status["attempts"]] == [first["arn"], second["arn"]]
+
+
+@pytest.mark.parametrize("when", ["before it runs", "while it runs"])
+def test_t56_cancelled_task_is_stopped_once(world: World, when: str) -> None:
+    plan(world, build=60, **({"start": 60} if when == "before it runs" else {}))
+    shell = world.build()
+    wanted = "Provisioning" if when == "before it runs" else "Running"
+    world.drive(shell, lambda: shell.succeeded == ("Unknown", wanted))
+    since = world.aws.next_call
+    shell.body["spec"]["cancel"] = True
+    assert world.finish(shell) == ("False", "Cancelled")
+    assert [call["operation"] for call in world.aws.calls(since)].count("StopTask") == 1
+    assert [task["stopCode"] for task in world.tasks_of(shell)] == ["UserInitiated"]
+
+
+def test_t58_build_that_runs_too_long_is_stopped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("buildcache.reconcile.collection.DRAIN", timedelta(seconds=0.5))
+    plan(world, build=60, log=["step 1"])
+    shell = world.build(timeouts={"run": "1s"})
+    assert world.finish(shell) == ("False", "RunTimeout")
+    assert shell.status["failure"]["logTail"] == "step 1"
 
 
 def test_t67_throttled_log_does_not_change_the_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

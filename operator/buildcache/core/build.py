@@ -167,7 +167,11 @@ def admit(
             security_group_ids=groups,
         )
     except Rejected as rejected:
-        return Failed(rejected.reason, rejected.message)
+        return Failed(
+            rejected.reason,
+            rejected.message,
+            hint="ECS takes no more than this with one task: ask for less in one Build",
+        )
     return StartTask(
         executor=executor,
         region=cache.spec.region,
