@@ -1,4 +1,7 @@
-"""The log of one container of a task, from its CloudWatch stream. Asked by `reconcile/executor.py` when a task has stopped."""
+"""The log of one container of a task, from its CloudWatch stream.
+
+Asked by `reconcile/executor.py` when a task has stopped, and by the command line for people who watch a build.
+"""
 
 from __future__ import annotations
 
@@ -56,3 +59,23 @@ def last_lines(
         empty = 0 if lines else empty + 1
         token = page["nextBackwardToken"]
     return tuple(reversed(newest_first[:count]))
+
+
+def next_lines(
+    logs: CloudWatchLogsClient, group: str, stream: str, token: str | None
+) -> tuple[tuple[str, ...], str | None]:
+    """The lines of a stream after a token, the first page without one, and the token for the next call.
+
+    The same token again means that there is nothing more yet. A stream that is not there (yet) has no lines and no token.
+    """
+    try:
+        with translated("logs:GetLogEvents", group):
+            if token is None:
+                page = logs.get_log_events(logGroupName=group, logStreamName=stream, startFromHead=True)
+            else:
+                page = logs.get_log_events(
+                    logGroupName=group, logStreamName=stream, startFromHead=True, nextToken=token
+                )
+    except Absent:
+        return (), None
+    return tuple(event.get("message", "")[:LINE_LIMIT] for event in page["events"]), page["nextForwardToken"]
