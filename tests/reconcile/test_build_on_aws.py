@@ -273,15 +273,25 @@ def test_fault_26_old_build_whose_status_was_lost_finds_its_stopped_task(world: 
     ],
     ids=["T54 step failed", "T55 out of memory", "no Dockerfile", "T53 image", "T52 interrupted"],
 )
-def test_ends(world: World, monkeypatch: pytest.MonkeyPatch, changes: Any, reason: str, failure_class: str) -> None:
-    # A simulated `fetch` writes nothing, and nobody wants to wait the twenty seconds for that.
-    monkeypatch.setattr("buildcache.reconcile.collection.DRAIN", timedelta(seconds=0.5))
+def test_ends(world: World, changes: Any, reason: str, failure_class: str) -> None:
     plan(world, **changes)
     shell = world.build(retries=0)
     assert world.finish(shell) == ("False", reason)
     assert shell.status["failure"]["class"] == failure_class
     if reason == "BuildStepFailed":
         assert shell.status["failure"]["logTail"] == "#9 ERROR: exit code: 1"
+    if reason == "DockerfileNotFound":
+        assert shell.status["failure"]["logTail"] == "simulated: exit code 4"
+
+
+def test_build_runs_while_its_task_is_still_pending(world: World) -> None:
+    world.aws.aws.set_runtime("simulated", {"start": 1.2, "build": 2})
+    shell = world.build()
+    world.drive(shell, lambda: shell.succeeded == ("Unknown", "Running"))
+    assert [task["status"] for task in world.tasks_of(shell)] == ["PENDING"]
+    assert world.finish(shell) == ("True", "Completed")
+    timing = shell.status["timing"]
+    assert 1 <= timing["provisioningSeconds"] <= timing["totalSeconds"] - 2, "the build's own time is no part of it"
 
 
 def test_t52_interrupted_task_is_followed_by_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from buildcache.core.report import parse
 from buildcache.runner import report
 from buildcache.runner.workspace import Workspace
+
+from .conftest import Run
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "runner"
 COMMIT = "3f2c1ab9" * 5
@@ -78,9 +82,28 @@ def test_what_fetch_left(workspace: Workspace) -> None:
     )
     data = reported(workspace)
     assert data["commit"] == COMMIT
+    assert data["startedAt"] == "2026-11-24T10:00:00.000Z"
     assert data["sourceSeconds"] == 3
     assert data["digest"] is None
     assert data["steps"] is None
+
+
+@pytest.mark.parametrize(
+    "odd",
+    ["2026-11-24T10:00:00Z", "2026-11-24T10:00:00.000Z\n", "2026-11-24T10:00:00.000+00:00", "x" * 5000, 1795514400],
+)
+def test_a_start_that_fetch_did_not_write_is_not_passed_on(workspace: Workspace, odd: object) -> None:
+    workspace.prepare()
+    workspace.write_source({"startedAt": odd})
+    assert reported(workspace)["startedAt"] is None
+
+
+def test_the_start_that_fetch_wrote_is_read_by_the_operator(run: Run, workspace: Workspace) -> None:
+    assert run({"inline": {"dockerfile": "FROM scratch\n"}}).code == 0
+    read = parse([report.line(workspace)])
+    assert read is not None
+    assert read.started_at == datetime(2027, 1, 15, 8, tzinfo=UTC)
+    assert read.source_seconds == 1
 
 
 def test_nothing_at_all(workspace: Workspace) -> None:

@@ -22,6 +22,8 @@ MAX_LINE = 4096
 _MAX_ERROR = 256
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
+"""As fetch writes it."""
 
 
 def main(workspace: Workspace, *, write: Callable[[str], None]) -> int:
@@ -54,6 +56,8 @@ def _report(workspace: Workspace) -> Mapping[str, Any]:
         "exported": exported,
         "importError": _short(trace.imports.error),
         "exportError": None if exported else _short(trace.exports.error),
+        # The task's first container is fetch.
+        "startedAt": _match(_MOMENT, source.get("startedAt")),
         "sourceSeconds": _between(source.get("startedAt"), source.get("finishedAt")),
         "buildSeconds": _build_seconds(metrics, trace),
     }

@@ -163,7 +163,7 @@ class Engine:
     def left(self) -> list[str]:
         """Containers and volumes of this lab."""
         wanted = {"label": f"{LABEL}={self.dockerd.label}"}
-        containers = self.client.containers.list(all=True, filters=wanted)
+        containers = self.client.containers.list(all=True, filters=wanted, ignore_removed=True)
         volumes = self.client.volumes.list(filters=wanted)
         return [item.name for item in (*containers, *volumes)]
 
