@@ -389,7 +389,7 @@ def test_suspended_cache_holds_the_line_but_not_who_runs() -> None:
     arn = world.launched()
     assert world.view.body is not None
     world.view.body = cache_body(suspend=True)
-    world.ecs.run(arn, world.shell.now)
+    world.ecs.run(arn)
     world.shell.settle()
     assert world.shell.succeeded == ("Unknown", "Running")
     late = World(cache=cache_body(suspend=True))
@@ -676,7 +676,7 @@ def test_retrying_build_may_wait_for_room_as_long_as_a_new_one() -> None:
 def test_t56a_cancel_is_noted_then_the_task_is_stopped_once_then_it_is_cancelled() -> None:
     world = World()
     arn = world.launched()
-    world.ecs.run(arn, world.shell.now)
+    world.ecs.run(arn)
     cancel(world)
     world.shell.pass_once()
     assert world.shell.status["attempts"][0]["stopRequest"]["reason"] == "Cancelled"
@@ -792,7 +792,7 @@ def test_t58_run_timeout_decides_whatever_the_exit_code(code: int | None) -> Non
     arn = world.launched()
     world.ecs.tails[arn, "build"] = "step 7 of 9"
     world.shell.now += timedelta(minutes=5)
-    world.ecs.run(arn, world.shell.now)
+    world.ecs.run(arn)
     assert world.shell.settle().again_after == 120.0
     world.shell.later(seconds=120)
     assert world.ecs.stops == [arn]
@@ -808,7 +808,7 @@ def test_t58_run_timeout_decides_whatever_the_exit_code(code: int | None) -> Non
 def test_run_timeout_is_capped_by_the_cache() -> None:
     world = World(cache=cache_body(limits={"maxRunTimeout": "1m"}), timeouts={"run": "3h"})
     arn = world.launched()
-    world.ecs.run(arn, world.shell.now)
+    world.ecs.run(arn)
     assert world.shell.settle().again_after == 60.0
 
 

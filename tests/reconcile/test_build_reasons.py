@@ -89,7 +89,7 @@ def no_cache(minutes: float) -> Callable[[], World]:
 
 def running() -> World:
     world = World()
-    world.ecs.run(world.launched(), world.shell.now)
+    world.ecs.run(world.launched())
     world.shell.settle()
     return world
 

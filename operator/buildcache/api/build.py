@@ -370,7 +370,10 @@ class Attempt(Api):
 
     number: int
     task_arn: Annotated[str | None, Field(max_length=512)] = None
-    started_at: Annotated[str | None, Field(max_length=32)] = None
+    started_at: Annotated[str | None, Field(max_length=32, description="When its task was asked for.")] = None
+    running_at: Annotated[str | None, Field(max_length=32, description="When its first container was seen to run.")] = (
+        None
+    )
     stopped_at: Annotated[str | None, Field(max_length=32)] = None
     stop_code: Annotated[str | None, Field(max_length=64)] = None
     exit_code: int | None = None

@@ -109,6 +109,10 @@ def followed(status: BuildStatus, task: Task, at: Stamp) -> BuildStatus:
     """The task is on its way, or has stopped and its result is being collected."""
     if task.phase == "Provisioning":
         return pending(status, Reason.PROVISIONING, "ECS places the task and pulls its images", at)
+    last = status.attempts[-1] if status.attempts else None
+    if last is not None and last.running_at is None:
+        # ECS tells it only when the last container has started, which is too late for a timeout.
+        status = with_attempt(status, last.model_copy(update={"running_at": timestamp(task.started_at or at.now)}))
     return pending(status, Reason.RUNNING, "the task runs", at)
 
 

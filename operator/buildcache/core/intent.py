@@ -41,12 +41,14 @@ def wish(build: Build, cache: BuildCache | None, task: Task, now: datetime) -> W
     """Compare a task that has not stopped with what the Build allows it."""
     if build.spec.cancel:
         return Wish(Reason.CANCELLED)
-    begun = task.created_at or moment(build.status.attempts[-1].started_at if build.status.attempts else None) or now
+    row = build.status.attempts[-1] if build.status.attempts else None
+    begun = task.created_at or moment(row.started_at if row is not None else None) or now
     start = timedelta(seconds=seconds(build.spec.timeouts.start))
     if task.phase == "Provisioning":
         return _until(begun + start, Reason.START_TIMEOUT, now)
-    # ECS may not say since when; then the task gets what it could have had at most.
-    return _until((task.started_at or begun + start) + run_timeout(build, cache), Reason.RUN_TIMEOUT, now)
+    # As we noted it; a note that is lost, and made again later, gives no more time than the task could have had at most.
+    since = moment(row.running_at if row is not None else None) or task.started_at or now
+    return _until(min(since, begun + start) + run_timeout(build, cache), Reason.RUN_TIMEOUT, now)
 
 
 def run_timeout(build: Build, cache: BuildCache | None) -> timedelta:
