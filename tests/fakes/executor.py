@@ -74,7 +74,7 @@ class FakeExecutor:
         ]
         return found[-1] if found else None
 
-    def observe(self, ref: TaskRef, uid: str, now: datetime) -> Sighting:
+    def observe(self, ref: TaskRef, uid: str, now: datetime, group: str = "") -> Sighting:
         if self.sighting_trouble:
             return Sighting(trouble=self.sighting_trouble)
         task = self.tasks.get(ref.arn)

@@ -16,7 +16,7 @@ from buildcache.core import names, tasks
 from buildcache.core.names import Identity
 from buildcache.core.status import timestamp
 from buildcache.reconcile.build import BuildReconciler
-from buildcache.reconcile.executor import EcsExecutor, ecs_poller
+from buildcache.reconcile.executor import EcsExecutor
 from tests.fakes.builds import DIGEST, FakeView, Shell, build_body, cache_body
 from tests.lab.aws.served import Served, served, unique
 
@@ -42,8 +42,9 @@ class World:
 
     def start(self) -> None:
         """A new process of the operator."""
-        self.poller = ecs_poller(self.session)
-        self.reconciler = BuildReconciler(self.view, EcsExecutor(self.session, self.poller), cluster_id="test")
+        executor = EcsExecutor(self.session)
+        self.poller = executor.poller
+        self.reconciler = BuildReconciler(self.view, executor, cluster_id="test")
 
     def build(self, **spec: Any) -> Shell:
         return Shell(self.reconciler, build_body(created=now(), uid=unique("uid"), **spec), now())
@@ -325,6 +326,39 @@ def test_t58_build_that_runs_too_long_is_stopped(world: World, monkeypatch: pyte
     shell = world.build(timeouts={"run": "1s"})
     assert world.finish(shell) == ("False", "RunTimeout")
     assert shell.status["failure"]["logTail"] == "step 1"
+
+
+def test_reports_of_tasks_that_end_together_are_read_together(world: World) -> None:
+    plan(world, build=2)
+    shells = [world.build() for _ in range(8)]
+    for shell in shells:
+        shell.settle()
+        shell.now = now()
+    for shell in shells:
+        world.drive(shell, lambda shell=shell: shell.succeeded == ("Unknown", "Running"))  # type: ignore[misc]
+    deadline = time.monotonic() + 15
+    while any(task["status"] != "STOPPED" for shell in shells for task in world.tasks_of(shell)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    since = world.aws.next_call
+    world.poller.poll(now())
+    for shell in shells:
+        shell.now = now()
+        shell.settle()
+        assert shell.succeeded == ("True", "Completed")
+        assert shell.status["image"]["digest"] == DIGEST
+    assert [call["operation"] for call in world.aws.calls(since)] == ["DescribeTasks", "FilterLogEvents"]
+
+
+@pytest.mark.parametrize("kind", ["throttle", "denied", "error"])
+def test_search_that_fails_costs_only_the_single_reads(world: World, kind: str) -> None:
+    world.aws.aws.add_faults([{"operation": "FilterLogEvents", "kind": kind, "times": -1}])
+    shells = [world.build() for _ in range(6)]
+    for shell in shells:
+        shell.settle()
+    for shell in shells:
+        assert world.finish(shell) == ("True", "Completed")
+        assert shell.status["image"]["digest"] == DIGEST
 
 
 def test_t67_throttled_log_does_not_change_the_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

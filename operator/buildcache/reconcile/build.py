@@ -259,7 +259,7 @@ class BuildReconciler:
         if not is_held(case.build.metadata):
             return Outcome(finalizer="add")
         status, now = case.status, case.now
-        sighting = self._executor.observe(ref, case.uid, now)
+        sighting = self._executor.observe(ref, case.uid, now, build_status.log_group(case.build))
         seen = sighting.seen
         if isinstance(seen, Missing):
             return self._miss(case, ref, seen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from buildcache.core.task_state import Described, Task, TaskRef
 from buildcache.core.tasks import REPORT
 
 from .poller import Place, Poller, Sighting
+from .reports import Reports
 
 _REPORT_LINES = 20
 _TAIL_LINES = 100
@@ -41,8 +42,8 @@ class Executor(Protocol):
         """Look for a task of this Build that no status tells of; among stopped ones too when a family is given."""
         ...
 
-    def observe(self, ref: TaskRef, uid: str, now: datetime) -> Sighting:
-        """Tell the newest that is known of a task. Costs no call."""
+    def observe(self, ref: TaskRef, uid: str, now: datetime, group: str = "") -> Sighting:
+        """Tell the newest that is known of a task, and follow it. `group`: where its report will be. Costs no call."""
         ...
 
     def stop(self, ref: TaskRef, uid: str, reason: str, now: datetime) -> float:
@@ -66,11 +67,12 @@ class Executor(Protocol):
 
 
 class EcsExecutor:
-    """Tasks on ECS. The poller must describe with `describe` of the same session."""
+    """Tasks on ECS. `poller`, which the shell runs, is what looks at them."""
 
-    def __init__(self, session: Session, poller: Poller) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._poller = poller
+        self._reports = Reports(self._search)
+        self.poller = self._poller = Poller(self._describe, self._reports.ended)
         self._lock = threading.Lock()
         self._starts: dict[str, Bucket] = {}
         self._stops: dict[str, Bucket] = {}
@@ -94,8 +96,10 @@ class EcsExecutor:
         """ListTasks and DescribeTasks."""
         return tasks.find_task(self._session.region(cluster.region).ecs, cluster.cluster, uid, family)
 
-    def observe(self, ref: TaskRef, uid: str, now: datetime) -> Sighting:
+    def observe(self, ref: TaskRef, uid: str, now: datetime, group: str = "") -> Sighting:
         """Read the poller."""
+        if group:
+            self._reports.expect(ref, group)
         return self._poller.latest(ref.arn, place(ref), uid, now)
 
     def stop(self, ref: TaskRef, uid: str, reason: str, now: datetime) -> float:
@@ -110,7 +114,9 @@ class EcsExecutor:
         return 0.0
 
     def report(self, ref: TaskRef, group: str) -> Report | None:
-        """GetLogEvents, once when the line is there."""
+        """What was read with others, else GetLogEvents, once when the line is there."""
+        if (found := self._reports.take(ref.arn)) is not None:
+            return found
         logs = self._session.region(ref.region).logs
         lines = task_logs.last_lines(
             logs, group, ref.stream(REPORT), _REPORT_LINES, enough=lambda page: report.parse(page) is not None
@@ -124,16 +130,14 @@ class EcsExecutor:
 
     def forget(self, ref: TaskRef, uid: str) -> None:
         """Tell the poller."""
+        self._reports.forget(ref.arn)
         self._poller.forget(ref.arn, uid)
 
+    def _describe(self, region: str, cluster: str, arns: Sequence[str]) -> Described:
+        return tasks.describe_tasks(self._session.region(region).ecs, cluster, arns)
 
-def ecs_poller(session: Session) -> Poller:
-    """A poller that asks ECS."""
-
-    def describe(region: str, cluster: str, arns: Sequence[str]) -> Described:
-        return tasks.describe_tasks(session.region(region).ecs, cluster, arns)
-
-    return Poller(describe)
+    def _search(self, region: str, group: str, streams: Sequence[str], since: datetime) -> Mapping[str, Sequence[str]]:
+        return task_logs.search(self._session.region(region).logs, group, streams, since)
 
 
 def place(ref: TaskRef) -> Place:

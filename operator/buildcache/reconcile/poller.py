@@ -16,6 +16,7 @@ from buildcache.core.bucket import Bucket
 from buildcache.core.errors import Denied, Rejected, Unavailable
 from buildcache.core.status import Reason
 from buildcache.core.task_state import Described, Missing, Observation, Task
+from buildcache.core.tasks import REPORT
 
 BATCH = 100
 """Tasks in one DescribeTasks, which is ECS's limit."""
@@ -36,6 +37,10 @@ _FORGET = timedelta(hours=1)
 
 Describe = Callable[[str, str, Sequence[str]], Described]
 """Region, cluster, ARNs → what ECS says. Raises Unavailable, Denied or Rejected."""
+
+
+Ended = Callable[[Sequence[str], datetime], None]
+"""ARNs of tasks that were found stopped and have reported; called before the keys of their Builds are returned."""
 
 
 class Place(NamedTuple):
@@ -87,8 +92,9 @@ class _Watched:
 class Poller:
     """Thread-safe. Keys are the UIDs of Builds; a task may have several, of which a pass trusts only its owner."""
 
-    def __init__(self, describe: Describe) -> None:
+    def __init__(self, describe: Describe, ended: Ended | None = None) -> None:
         self._describe = describe
+        self._ended = ended
         self._lock = threading.Lock()
         self._tasks: dict[str, _Watched] = {}
         self._looks: dict[str, Bucket] = {}
@@ -130,13 +136,24 @@ class Poller:
             for arn, watched in sorted(self._tasks.items(), key=lambda item: item[1].looked_at):
                 if not watched.stopped() and watched.is_due(now):
                     due.setdefault(watched.place, []).append(arn)
+        before = set().union(*due.values())
         news: dict[str, None] = {}
         for place, arns in due.items():
             for batch in _batches(arns):
                 if not self._may_look(place, batch, now):
                     break
                 news |= dict.fromkeys(self._look(place, batch, now))
+        if self._ended is not None and news:
+            self._ended(self._reported(before), now)
         return list(news)
+
+    def _reported(self, arns: Iterable[str]) -> list[str]:
+        """Of these, the tasks that have stopped and whose report is on its way or there."""
+        with self._lock:
+            tasks = [watched.task for arn in arns if (watched := self._tasks.get(arn)) is not None]
+        return [
+            task.arn for task in tasks if task is not None and task.phase == "Stopped" and task.exit_code(REPORT) == 0
+        ]
 
     def _may_look(self, place: Place, batch: Sequence[str], now: datetime) -> bool:
         with self._lock:
