@@ -39,6 +39,8 @@ class FakeExecutor:
         self.tails: dict[tuple[str, str], str] = {}
         self.log_trouble: Exception | None = None
         self.stop_trouble: Exception | None = None
+        self.stop_answers: list[Literal["lost", "error", "crash before", "crash after"]] = []
+        """For the next StopTasks, in order; when empty, they have their effect."""
         self.looks = 0
         self.sighting_trouble = ""
         self.tokens: dict[str, str] = {}
@@ -87,12 +89,21 @@ class FakeExecutor:
     def stop(self, ref: TaskRef, uid: str, reason: str, now: datetime) -> float:
         if self.stop_trouble:
             raise self.stop_trouble
+        answer = self.stop_answers.pop(0) if self.stop_answers else None
+        if answer == "crash before":
+            raise Crash
+        if answer == "error":
+            raise Unavailable("ServerException", operation="ecs:StopTask")
         self.stops.append(ref.arn)
         task = self.tasks.get(ref.arn)
         if task is not None and task.phase != "Stopped":
             self.tasks[ref.arn] = replace(
                 task, desired_status="STOPPED", stop_code="UserInitiated", stopped_reason=reason
             )
+        if answer == "crash after":
+            raise Crash
+        if answer == "lost":
+            raise Unavailable("no usable answer (ReadTimeoutError)", operation="ecs:StopTask")
         return 0.0
 
     def report(self, ref: TaskRef, group: str) -> Report | None:

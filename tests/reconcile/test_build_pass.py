@@ -786,6 +786,29 @@ def test_interruption_in_the_moment_of_the_cancel_is_as_good_as_a_stop() -> None
     assert len(world.ecs.tasks) == 1
 
 
+@pytest.mark.parametrize("answer", ["lost", "error", "crash before", "crash after"])
+@pytest.mark.parametrize("wanted", ["Cancelled", "RunTimeout"])
+def test_stop_that_goes_wrong_is_made_again_and_means_the_same(answer: Any, wanted: str) -> None:
+    world = World(timeouts={"run": "2m"})
+    arn = world.launched()
+    world.ecs.run(arn)
+    world.shell.settle()
+    world.ecs.stop_answers = [answer]
+    if wanted == "Cancelled":
+        cancel(world)
+    try:
+        world.shell.later(minutes=3)
+    except Crash:
+        world.restart()
+    world.shell.later(seconds=30)
+    assert set(world.ecs.stops) == {arn}
+    assert world.ecs.tasks[arn].desired_status == "STOPPED"
+    stopped(world)
+    world.shell.later(seconds=20)
+    assert world.shell.succeeded == ("False", wanted)
+    assert len(world.ecs.tasks) == 1
+
+
 @pytest.mark.parametrize("code", [0, 143, 137, None], ids=["exit 0 after SIGTERM", "143", "137", "no exit code"])
 def test_t58_run_timeout_decides_whatever_the_exit_code(code: int | None) -> None:
     world = World(timeouts={"run": "2m"})
@@ -1035,7 +1058,7 @@ def test_fault_60_status_of_no_known_form_is_as_good_as_none() -> None:
 EVENTS = st.sampled_from(
     ["pass", "minute", "hour", "restart", "lose answer", "crash before", "crash after", "no room", "throttle", "denied",
      "lose status", "wipe status", "run", "end", "fail", "hide", "show", "cache gone", "cache back", "delete", "cancel",
-     "interrupt", "stopped", "minute"]
+     "interrupt", "stopped", "minute", "stop lost", "stop error", "stop crash before", "stop crash after"]
 )  # fmt: skip
 
 
@@ -1094,6 +1117,9 @@ def test_one_task_terminal_is_terminal_and_no_task_left_behind(events: list[str]
                         )
             case "cancel":
                 cancel(world)
+            case "stop lost" | "stop error" | "stop crash before" | "stop crash after":
+                answer: Any = event.removeprefix("stop ")
+                ecs.stop_answers.append(answer)
             case "hide":
                 ecs.unlisted |= set(ecs.tasks)
             case "show":
