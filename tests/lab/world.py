@@ -4,7 +4,7 @@ import json
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,9 +39,17 @@ def condition(body: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
 class World:
     """One lab, seen from outside."""
 
-    def __init__(self, info: Mapping[str, Any], *, containers: bool) -> None:
+    def __init__(
+        self,
+        info: Mapping[str, Any],
+        *,
+        containers: bool,
+        registry_down: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self.info = info
         self.containers = containers
+        self.registry_down = registry_down
+        """While it lasts, the registry answers nobody. Only with containers."""
         api = config.new_client_from_config(info["kubeconfig"])
         self.objects = client.CustomObjectsApi(api)
         self.core = client.CoreV1Api(api)

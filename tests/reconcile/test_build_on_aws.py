@@ -149,6 +149,21 @@ def test_build_to_its_end_with_the_result_of_the_report(world: World) -> None:
     assert len(shell.writes) <= 5
 
 
+def test_kaniko_tells_its_steps_by_its_log(world: World) -> None:
+    log = [
+        "INFO[0001] Using caching version of cmd: RUN make",
+        "INFO[0002] RUN make",
+        "INFO[0003] RUN make install",
+    ]
+    plan(world, log=log, report={"version": 1, "engine": "Kaniko", "digest": DIGEST})
+    shell = world.build()
+    assert world.finish(shell) == ("True", "Completed")
+    assert shell.status["image"]["digest"] == DIGEST
+    assert shell.status["cache"]["steps"] == {"total": 2, "cached": 1}
+    assert shell.condition("CacheUsed") == ("True", "PartialHit")
+    assert shell.status["timing"]["buildSeconds"] == 3
+
+
 def test_finished_build_is_polled_no_more(world: World) -> None:
     shell = world.build()
     world.finish(shell)

@@ -27,6 +27,7 @@ _MAX = 2**53
 class Report:
     """What the build did, as far as its engine tells. None: not known."""
 
+    engine: str = ""
     digest: str | None = None
     size_bytes: int | None = None
     commit: str | None = None
@@ -64,6 +65,7 @@ def _report(text: str) -> Report | None:
     if not isinstance(data, dict) or (_count(data.get("version")) or 0) < 1:
         return None
     return Report(
+        engine=_words(data.get("engine")),
         digest=_match(_DIGEST, data.get("digest")),
         size_bytes=_count(data.get("sizeBytes")),
         commit=_match(_COMMIT, data.get("commit")),
