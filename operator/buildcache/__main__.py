@@ -21,7 +21,7 @@ from buildcache.controller.writer import NoCluster, Writer, connect
 from buildcache.core.build import finished
 from buildcache.reconcile.build import BuildReconciler
 from buildcache.reconcile.cache import CacheReconciler
-from buildcache.reconcile.executor import EcsExecutor, ecs_poller
+from buildcache.reconcile.executor import EcsExecutor
 from buildcache.settings import Settings, SettingsError, read
 
 logger = logging.getLogger("buildcache")
@@ -91,14 +91,14 @@ def compose(settings: Settings) -> Shell:
     threads = settings.workers + EXTRA_THREADS
     store = Store(finished)
     session = Session(threads)
-    poller = ecs_poller(session)
+    executor = EcsExecutor(session)
     return Shell(
         store=store,
         writer=Writer(connect(threads), user_agent=handlers.USER_AGENT),
         watches=Watches(watch_paths(settings.namespaces), time.monotonic),
         caches=CacheReconciler(session, store, cluster_id=settings.cluster_id, runner_image=settings.runner_image),
-        builds=BuildReconciler(store, EcsExecutor(session, poller), cluster_id=settings.cluster_id),
-        poller=poller,
+        builds=BuildReconciler(store, executor, cluster_id=settings.cluster_id),
+        poller=executor.poller,
         namespaces=settings.namespaces,
         workers=settings.workers,
         now=lambda: datetime.now(UTC),  # noqa: TID251 - the clock that all passes are given

@@ -186,6 +186,19 @@ def test_t65c_same_token_is_the_end() -> None:
     assert logs.calls == 2
 
 
+def test_lines_are_read_forward_from_token_to_token() -> None:
+    logs: Any = boto3.Session(region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x").client("logs")
+    page = {"nextForwardToken": "f/1", "nextBackwardToken": "b/1"}
+    asked = {"logGroupName": "group", "logStreamName": "stream", "startFromHead": True}
+    with Stubber(logs) as stubber:
+        stubber.add_response("get_log_events", {**page, "events": [{"message": "a"}]}, asked)
+        stubber.add_response("get_log_events", {**page, "events": []}, {**asked, "nextToken": "f/1"})
+        stubber.add_client_error("get_log_events", "ResourceNotFoundException", "no such stream", 400)
+        assert task_logs.next_lines(logs, "group", "stream", None) == (("a",), "f/1")
+        assert task_logs.next_lines(logs, "group", "stream", "f/1") == ((), "f/1")
+        assert task_logs.next_lines(logs, "group", "stream", None) == ((), None)
+
+
 def test_endless_empty_pages_are_given_up() -> None:
     logs = Logs(["a"], ends=False)
     assert read(logs) == ("a",)

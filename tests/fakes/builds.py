@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from buildcache.api.meta import FINALIZER, FINISHED_LABEL
+from buildcache.core.admission import Line, line
 from buildcache.core.build import Finished, finished
 from buildcache.core.status import BUILD_GROUP_PART, executor_part, timestamp
 from buildcache.reconcile.outcome import Outcome, Reconciler
@@ -91,13 +92,18 @@ class FakeView:
     def __init__(self, cache: Mapping[str, Any] | None) -> None:
         self.body = cache
         self.history: list[Finished] = []
+        self.builds: list[Mapping[str, Any]] = []
+        """All that have not ended, oldest first. The Build of a test that has only one need not be among them."""
 
     def cache(self, namespace: str, name: str) -> Mapping[str, Any] | None:
         found = self.body is not None and (namespace, name) == ("team-a", "shop")
         return self.body if found else None
 
     def builds_of(self, namespace: str, cache_name: str) -> Sequence[Mapping[str, Any]]:
-        return ()
+        return self.builds
+
+    def line_of(self, namespace: str, cache_name: str) -> Line:
+        return line(self.builds)
 
     def finished_of(self, namespace: str, cache_name: str) -> Sequence[Finished]:
         return tuple(self.history)

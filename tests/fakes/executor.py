@@ -39,9 +39,11 @@ class FakeExecutor:
         self.tails: dict[tuple[str, str], str] = {}
         self.log_trouble: Exception | None = None
         self.stop_trouble: Exception | None = None
+        self.stop_answers: list[Literal["lost", "error", "crash before", "crash after"]] = []
+        """For the next StopTasks, in order; when empty, they have their effect."""
         self.looks = 0
         self.sighting_trouble = ""
-        self._tokens: dict[str, str] = {}
+        self.tokens: dict[str, str] = {}
         self._missing: dict[str, datetime] = {}
         self._stopped: dict[str, datetime] = {}
 
@@ -74,7 +76,7 @@ class FakeExecutor:
         ]
         return found[-1] if found else None
 
-    def observe(self, ref: TaskRef, uid: str, now: datetime) -> Sighting:
+    def observe(self, ref: TaskRef, uid: str, now: datetime, group: str = "") -> Sighting:
         if self.sighting_trouble:
             return Sighting(trouble=self.sighting_trouble)
         task = self.tasks.get(ref.arn)
@@ -84,15 +86,25 @@ class FakeExecutor:
             self._stopped.setdefault(ref.arn, now)
         return Sighting(task, self._stopped.get(ref.arn))
 
-    def stop(self, ref: TaskRef, uid: str, reason: str, now: datetime) -> None:
+    def stop(self, ref: TaskRef, uid: str, reason: str, now: datetime) -> float:
         if self.stop_trouble:
             raise self.stop_trouble
+        answer = self.stop_answers.pop(0) if self.stop_answers else None
+        if answer == "crash before":
+            raise Crash
+        if answer == "error":
+            raise Unavailable("ServerException", operation="ecs:StopTask")
         self.stops.append(ref.arn)
         task = self.tasks.get(ref.arn)
         if task is not None and task.phase != "Stopped":
             self.tasks[ref.arn] = replace(
                 task, desired_status="STOPPED", stop_code="UserInitiated", stopped_reason=reason
             )
+        if answer == "crash after":
+            raise Crash
+        if answer == "lost":
+            raise Unavailable("no usable answer (ReadTimeoutError)", operation="ecs:StopTask")
+        return 0.0
 
     def report(self, ref: TaskRef, group: str) -> Report | None:
         if self.log_trouble:
@@ -156,8 +168,8 @@ class FakeExecutor:
     def _run(self, request: Mapping[str, Any], now: datetime) -> Task:
         self.requests.append(copy.deepcopy(request))
         token = request["clientToken"]
-        if token in self._tokens:
-            arn = self._tokens[token]
+        if token in self.tokens:
+            arn = self.tokens[token]
             task = self.tasks[arn]
             # ECS forgets a token an hour after its task has stopped.
             if task.stopped_at is None or now - task.stopped_at < timedelta(hours=1):
@@ -165,5 +177,5 @@ class FakeExecutor:
         arn = TASK_ARN.format(id=f"{len(self.tasks):032x}")
         task = Task(arn=arn, started_by=request["startedBy"], version=1, created_at=now)
         self.tasks[arn] = task
-        self._tokens[token] = arn
+        self.tokens[token] = arn
         return task

@@ -243,6 +243,8 @@ class FakeKube:
             return 404, _failure(404, "NotFound", f"{plural} {name!r} not found")
         if request.method == "GET":
             return 200, copy.deepcopy(old)
+        if request.method == "DELETE":
+            return self._delete(plural, old, (body or {}).get("preconditions") or {})
         assert request.method == "PATCH", request.method
         assert request.content_type in MAIN_PATCHES, request.content_type
         new = copy.deepcopy(old)
@@ -267,6 +269,14 @@ class FakeKube:
         if new != old:
             self._store(plural, new, old)
         return 200, copy.deepcopy(new)
+
+    def _delete(self, plural: str, old: dict[str, Any], preconditions: dict[str, str]) -> tuple[int, Any]:
+        if any(old["metadata"][field] != value for field, value in preconditions.items()):
+            return 409, _failure(409, "Conflict", "the precondition failed")
+        new = copy.deepcopy(old)
+        new["metadata"]["deletionTimestamp"] = "2026-01-01T11:00:00Z"
+        self._store(plural, new, old)
+        return 200, {"kind": "Status", "status": "Success"}
 
     def _list(self, plural: str, namespace: str, query: Any) -> dict[str, Any]:
         chosen = [

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from buildcache.core.admission import Line, line
 from buildcache.core.build import Finished
 
 
@@ -20,6 +21,9 @@ class ListView:
 
     def builds_of(self, namespace: str, cache_name: str) -> Sequence[Mapping[str, Any]]:
         return self.builds
+
+    def line_of(self, namespace: str, cache_name: str) -> Line:
+        return line(self.builds)
 
     def finished_of(self, namespace: str, cache_name: str) -> Sequence[Finished]:
         return self.finished

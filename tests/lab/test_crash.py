@@ -43,6 +43,36 @@ def test_a_crash_at_the_launch_leaves_exactly_one_task(
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("at", [{"operation": "StopTask"}, STATUS], ids=["StopTask", "the note before it"])
+def test_a_crash_at_a_cancel_still_cancels(world: World, namespace: str, at: dict[str, Any], when: str) -> None:
+    """T56, faults 52: the wish is noted before ECS is asked."""
+    world.ready(namespace)
+    world.simulate(build=600)
+    build = world.create(namespace, "builds", world.build("web-1"))
+    world.reaches(namespace, "builds", "web-1", "Succeeded", "Unknown", "Running")
+    cancel = {"spec": {"cancel": True}}
+    crash_and_restart(world, {**at, "when": when}, lambda: world.patch(namespace, "builds", "web-1", cancel))
+    assert condition(world.ended(namespace, "web-1"), "Succeeded")["reason"] == "Cancelled"
+    assert [task["status"] for task in world.tasks(build)] == ["STOPPED"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_crash_between_two_attempts_leaves_one_task_for_each(world: World, namespace: str, when: str) -> None:
+    """T52, T71."""
+    world.ready(namespace)
+    world.simulate(build=600)
+    build = world.create(namespace, "builds", world.build("web-1"))
+    world.reaches(namespace, "builds", "web-1", "Succeeded", "Unknown", "Running")
+    world.simulate()
+    (task,) = world.tasks(build)
+    crash_and_restart(
+        world, {**RUN_TASK, "when": when}, lambda: world.control("POST", "/tasks/interrupt", {"arn": task["arn"]})
+    )
+    assert condition(world.ended(namespace, "web-1"), "Succeeded")["status"] == "True"
+    assert len(world.tasks(build)) == 2
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
 def test_a_crash_at_the_file_system_leaves_exactly_one(world: World, namespace: str, when: str) -> None:
     """T01, faults 37."""
     crash_and_restart(

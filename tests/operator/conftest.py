@@ -52,6 +52,8 @@ class Passes:
         self.seen: list[Mapping[str, Any]] = []
         self.effects: list[float] = []
         self.at_once: set[str] = set()
+        self.refused: set[str] = set()
+        """Names of objects that nothing is done for, not even the finalizer."""
         self._lock = threading.Lock()
 
     def reconcile(self, body: Mapping[str, Any], now: datetime) -> Outcome:
@@ -61,6 +63,8 @@ class Passes:
             self.at_once.add(name)
             self.seen.append(body)
         try:
+            if name in self.refused:
+                return Outcome()
             if FINALIZER not in (body["metadata"].get("finalizers") or []):
                 if body["metadata"].get("deletionTimestamp"):
                     return Outcome()

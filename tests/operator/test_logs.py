@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildcache.controller.logs import JsonFormatter, TextFormatter, redact
+from buildcache.controller.logs import JsonFormatter, TextFormatter
+from buildcache.core.log_text import redact
 
 
 def line(formatter: logging.Formatter, message: str, **extra: object) -> str:

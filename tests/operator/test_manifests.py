@@ -54,6 +54,7 @@ def test_the_operators_rights_are_exactly_those_it_uses__T08() -> None:
     } == {
         *((kind, verb) for kind in ("buildcaches", "builds") for verb in ("get", "list", "watch", "patch")),
         *((f"{kind}/status", "patch") for kind in ("buildcaches", "builds")),
+        ("builds", "delete"),  # spec.ttlAfterFinished
     }
     assert all(rule["apiGroups"] == ["buildcache.dev"] for rule in rules)
 

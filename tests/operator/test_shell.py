@@ -12,11 +12,43 @@ from typing import Any
 import pytest
 
 from buildcache.api.meta import FINALIZER, FINISHED_LABEL
+from buildcache.controller.objects import Key
 from buildcache.reconcile.outcome import Outcome
 
 from .conftest import Start, completed, condition, running
 
 SPEC = {"cacheRef": {"name": "shop"}, "service": "web"}
+
+
+async def test_who_is_next_is_looked_at_when_one_ends(start: Start) -> None:
+    """Nobody waits for a timer when there is room: neither after an end nor after a deletion."""
+
+    def wait_for_room(body: Mapping[str, Any]) -> Outcome:
+        name = body["metadata"]["name"]
+        if name in ended:
+            return completed(body)
+        return running(body)
+
+    ended: set[str] = set()
+    async with start(builds=wait_for_room) as operator:
+        operator.kube.create("buildcaches", "shop", spec={"limits": {"maxConcurrentBuilds": 2}})
+        for name in ("one", "two"):
+            operator.kube.create("builds", name, spec=SPEC)
+        await operator.until(lambda: all(operator.reason(name) == "Running" for name in ("one", "two")))
+        # A pass that does nothing leaves it in the line.
+        operator.builds.refused |= {"three", "four"}
+        for name in ("three", "four"):
+            operator.kube.create("builds", name, spec=SPEC)
+        await operator.until(lambda: operator.builds.passes_of("four"))
+        await operator.quiet()
+        passes = operator.builds.passes_of("three")
+        assert operator.shell._store.line_of("team-a", "shop").running == 2
+        operator.kube.delete("builds", "one")
+        await operator.until(lambda: operator.builds.passes_of("three") > passes, seconds=2)
+        operator.builds.refused.clear()
+        ended.add("two")
+        operator.shell.builds.add(Key("Build", "team-a", "two"), forced=True)
+        await operator.until(lambda: operator.reason("three") == operator.reason("four") == "Running", seconds=2)
 
 
 async def test_a_build_is_held_then_run_then_shown(start: Start) -> None:
@@ -111,6 +143,47 @@ async def test_a_lost_finalizer_comes_back(start: Start) -> None:
         await operator.until(lambda: operator.reason("web") == "Running")
         operator.kube.change("builds", "web", lambda body: body["metadata"].pop("finalizers"))
         await operator.until(lambda: (operator.kube.get("builds", "web") or {})["metadata"].get("finalizers"))
+
+
+async def test_a_finished_build_is_deleted_after_its_time__ttl(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("buildcache.controller.shell.RETENTION_LOOK", 0.1)
+    async with start(builds=completed) as operator:
+        kube = operator.kube
+        kube.create("builds", "short", spec={**SPEC, "ttlAfterFinished": "1s"})
+        kube.create("builds", "long", spec={**SPEC, "ttlAfterFinished": "10000d"})
+        kube.create("builds", "none", spec=SPEC)
+        kube.create(
+            "builds",
+            "tracked",
+            spec={**SPEC, "ttlAfterFinished": "1s"},
+            metadata={"annotations": {"argocd.argoproj.io/tracking-id": "shop:buildcache.dev/Build:team-a/tracked"}},
+        )
+        await operator.until(lambda: kube.get("builds", "short") is None)
+        await operator.until(lambda: all(operator.reason(name) == "Completed" for name in ("long", "none", "tracked")))
+        await operator.quiet()
+        assert all(kube.get("builds", name) for name in ("long", "none", "tracked"))
+        deletes = [request for request in kube.writes() if request.method == "DELETE"]
+        assert [(request.path.rpartition("/")[2], request.status) for request in deletes] == [("short", 200)]
+
+
+async def test_a_shortened_ttl_and_a_hidden_running_build_are_found_by_the_list__fault_61(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("buildcache.controller.shell.RETENTION_LOOK", 0.1)
+    monkeypatch.setattr("buildcache.controller.shell.RETENTION_LIST", 0.3)
+
+    def work(body: Mapping[str, Any]) -> Outcome:
+        return completed(body) if body["metadata"]["name"] == "web" else running(body)
+
+    async with start(builds=work) as operator:
+        operator.kube.create("builds", "web", spec={**SPEC, "ttlAfterFinished": "10000d"})
+        await operator.until(lambda: operator.reason("web") == "Completed")
+        await operator.quiet()
+        operator.kube.change("builds", "web", lambda body: body["spec"].update(ttlAfterFinished="1s"))
+        await operator.until(lambda: operator.kube.get("builds", "web") is None)
+        # Never seen by the watch: it had the label from its first moment.
+        operator.kube.create("builds", "hidden", spec=SPEC, metadata={"labels": {FINISHED_LABEL: "true"}})
+        await operator.until(lambda: operator.reason("hidden") == "Running")
 
 
 async def test_other_peoples_finalizers_and_labels_stay(start: Start) -> None:

@@ -16,7 +16,7 @@ from buildcache.core import names, tasks
 from buildcache.core.names import Identity
 from buildcache.core.status import timestamp
 from buildcache.reconcile.build import BuildReconciler
-from buildcache.reconcile.executor import EcsExecutor, ecs_poller
+from buildcache.reconcile.executor import EcsExecutor
 from tests.fakes.builds import DIGEST, FakeView, Shell, build_body, cache_body
 from tests.lab.aws.served import Served, served, unique
 
@@ -42,8 +42,9 @@ class World:
 
     def start(self) -> None:
         """A new process of the operator."""
-        self.poller = ecs_poller(self.session)
-        self.reconciler = BuildReconciler(self.view, EcsExecutor(self.session, self.poller), cluster_id="test")
+        executor = EcsExecutor(self.session)
+        self.poller = executor.poller
+        self.reconciler = BuildReconciler(self.view, executor, cluster_id="test")
 
     def build(self, **spec: Any) -> Shell:
         return Shell(self.reconciler, build_body(created=now(), uid=unique("uid"), **spec), now())
@@ -290,7 +291,7 @@ def test_fault_26_old_build_whose_status_was_lost_finds_its_stopped_task(world: 
 )
 def test_ends(world: World, changes: Any, reason: str, failure_class: str) -> None:
     plan(world, **changes)
-    shell = world.build()
+    shell = world.build(retries=0)
     assert world.finish(shell) == ("False", reason)
     assert shell.status["failure"]["class"] == failure_class
     if reason == "BuildStepFailed":
@@ -307,6 +308,72 @@ def test_build_runs_while_its_task_is_still_pending(world: World) -> None:
     assert world.finish(shell) == ("True", "Completed")
     timing = shell.status["timing"]
     assert 1 <= timing["provisioningSeconds"] <= timing["totalSeconds"] - 2, "the build's own time is no part of it"
+
+
+def test_t52_interrupted_task_is_followed_by_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("buildcache.core.retry.FIRST", timedelta(seconds=0.2))
+    plan(world, stopCode="SpotInterruption", stoppedReason="Your Spot Task was interrupted.")
+    shell = world.build()
+    world.drive(shell, lambda: shell.succeeded == ("Unknown", "Retrying"))
+    plan(world)
+    assert world.finish(shell) == ("True", "Completed")
+    first, second = world.tasks_of(shell)
+    assert first["clientToken"] != second["clientToken"]
+    assert [row["taskARN"] for row in shell.status["attempts"]] == [first["arn"], second["arn"]]
+
+
+@pytest.mark.parametrize("when", ["before it runs", "while it runs"])
+def test_t56_cancelled_task_is_stopped_once(world: World, when: str) -> None:
+    plan(world, build=60, **({"start": 60} if when == "before it runs" else {}))
+    shell = world.build()
+    wanted = "Provisioning" if when == "before it runs" else "Running"
+    world.drive(shell, lambda: shell.succeeded == ("Unknown", wanted))
+    since = world.aws.next_call
+    shell.body["spec"]["cancel"] = True
+    assert world.finish(shell) == ("False", "Cancelled")
+    assert [call["operation"] for call in world.aws.calls(since)].count("StopTask") == 1
+    assert [task["stopCode"] for task in world.tasks_of(shell)] == ["UserInitiated"]
+
+
+def test_t58_build_that_runs_too_long_is_stopped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("buildcache.reconcile.collection.DRAIN", timedelta(seconds=0.5))
+    plan(world, build=60, log=["step 1"])
+    shell = world.build(timeouts={"run": "1s"})
+    assert world.finish(shell) == ("False", "RunTimeout")
+    assert shell.status["failure"]["logTail"] == "step 1"
+
+
+def test_reports_of_tasks_that_end_together_are_read_together(world: World) -> None:
+    plan(world, build=2)
+    shells = [world.build() for _ in range(8)]
+    for shell in shells:
+        shell.settle()
+        shell.now = now()
+    for shell in shells:
+        world.drive(shell, lambda shell=shell: shell.succeeded == ("Unknown", "Running"))  # type: ignore[misc]
+    deadline = time.monotonic() + 15
+    while any(task["status"] != "STOPPED" for shell in shells for task in world.tasks_of(shell)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    since = world.aws.next_call
+    world.poller.poll(now())
+    for shell in shells:
+        shell.now = now()
+        shell.settle()
+        assert shell.succeeded == ("True", "Completed")
+        assert shell.status["image"]["digest"] == DIGEST
+    assert [call["operation"] for call in world.aws.calls(since)] == ["DescribeTasks", "FilterLogEvents"]
+
+
+@pytest.mark.parametrize("kind", ["throttle", "denied", "error"])
+def test_search_that_fails_costs_only_the_single_reads(world: World, kind: str) -> None:
+    world.aws.aws.add_faults([{"operation": "FilterLogEvents", "kind": kind, "times": -1}])
+    shells = [world.build() for _ in range(6)]
+    for shell in shells:
+        shell.settle()
+    for shell in shells:
+        assert world.finish(shell) == ("True", "Completed")
+        assert shell.status["image"]["digest"] == DIGEST
 
 
 def test_t67_throttled_log_does_not_change_the_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

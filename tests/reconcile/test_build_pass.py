@@ -14,49 +14,10 @@ from buildcache.aws.tasks import Refused
 from buildcache.core.errors import Denied, Rejected, Unavailable
 from buildcache.core.report import Report
 from buildcache.core.status import Reason, timestamp
-from buildcache.reconcile.build import BuildReconciler
 from buildcache.reconcile.outcome import Outcome
-from tests.fakes.builds import DIGEST, START, UID, FakeView, Shell, build_body, cache_body
-from tests.fakes.executor import TASK_ARN, Crash, FakeExecutor
-
-REPORT = Report(
-    digest=DIGEST,
-    size_bytes=7,
-    commit="3f2c1ab9",
-    steps=(6, 0),
-    imported=False,
-    exported=True,
-    source_seconds=1,
-    build_seconds=9,
-)
-NO_ROOM = Refused(Reason.WAITING_FOR_CAPACITY, "RESOURCE:MEMORY")
-THROTTLED = Refused(Reason.THROTTLED, "AWS limits how fast tasks are started")
-
-
-class World:
-    """One Build with its cache, ECS and shell."""
-
-    def __init__(self, cache: dict[str, Any] | None = None, **build: Any) -> None:
-        self.ecs = FakeExecutor()
-        self.view = FakeView(cache_body() if cache is None else cache)
-        self.shell = Shell(BuildReconciler(self.view, self.ecs, cluster_id="test"), build_body(**build))
-
-    def restart(self) -> None:
-        """A new process: only Kubernetes and ECS remember."""
-        self.shell.reconciler = BuildReconciler(self.view, self.ecs, cluster_id="test")
-
-    def launched(self) -> str:
-        self.shell.settle()
-        return self.ecs.only().arn
-
-    def finish(self, **end: Any) -> Outcome:
-        """The task runs and ends, its report is there, the Build sees it."""
-        arn = self.ecs.only().arn
-        self.ecs.reports.setdefault(arn, REPORT)
-        self.ecs.tails.setdefault((arn, "build"), "ERROR: exit code: 1")
-        self.ecs.tails.setdefault((arn, "fetch"), "fetch: not found")
-        self.ecs.end(arn, self.shell.now, **end)
-        return self.shell.settle()
+from tests.fakes.builds import DIGEST, START, UID, cache_body
+from tests.fakes.executor import TASK_ARN, Crash
+from tests.fakes.world import NO_ROOM, REPORT, SPOT, THROTTLED, World, cancel, others, stopped
 
 
 def test_straight_path_is_five_writes_and_one_request() -> None:
@@ -261,6 +222,29 @@ def test_fault_22_throttling_shows_and_ends() -> None:
     assert world.shell.succeeded == ("Unknown", "Provisioning")
 
 
+def test_short_wait_for_a_turn_at_ecs_is_not_written_and_a_long_one_is() -> None:
+    world = World()
+    world.ecs.answers = [
+        Refused(Reason.THROTTLED, "in order", 1.5),
+        Refused(Reason.THROTTLED, "in order", 9.0),
+    ]
+    assert world.shell.settle() == Outcome(again_after=1.5)
+    assert world.shell.writes == ["hold"]
+    assert world.shell.settle().again_after == 9.0
+    assert world.shell.succeeded == ("Unknown", "Throttled")
+    world.shell.later(seconds=9)
+    assert world.shell.succeeded == ("Unknown", "Provisioning")
+
+
+def test_turn_at_ecs_that_comes_too_late_is_a_queue_timeout() -> None:
+    world = World(timeouts={"queue": "10s"})
+    world.ecs.answers = [Refused(Reason.THROTTLED, "in order", 30.0)] * 2
+    world.shell.settle()
+    world.shell.later(seconds=30)
+    assert world.shell.succeeded == ("False", "QueueTimeout")
+    assert world.ecs.looks == 1, "not left behind if it was started after all"
+
+
 @pytest.mark.parametrize(
     ("trouble", "reason"),
     [
@@ -356,6 +340,79 @@ def test_disabled_cache_builds_without_and_says_so() -> None:
     assert world.shell.succeeded == ("True", "Completed")
     assert world.shell.condition("CacheUsed") == ("False", "Disabled")
     assert world.shell.status["cache"]["reason"] == "Disabled"
+
+
+# The line
+
+
+def test_full_cache_queues_and_says_where() -> None:
+    world = World(cache=cache_body(limits={"maxConcurrentBuilds": 2}))
+    world.view.builds = [*others(2, held=True), *others(3), world.shell.body]
+    outcome = world.shell.settle()
+    assert world.shell.succeeded == ("Unknown", "Queued")
+    assert world.shell.status["queue"] == {"position": 3}
+    assert outcome.again_after == 18.0
+    assert world.shell.body["metadata"]["finalizers"] == []
+    assert world.ecs.requests == []
+    world.shell.later(seconds=18)
+    assert world.shell.writes == ["status"], "the same place is not written again"
+    world.view.builds = [*others(2, held=True), world.shell.body]
+    world.shell.later(seconds=18)
+    assert world.shell.status["queue"] == {"position": 0}
+    world.view.builds = [*others(1, held=True), world.shell.body]
+    world.shell.settle()
+    assert world.shell.succeeded == ("Unknown", "Provisioning")
+    assert len(world.ecs.tasks) == 1
+
+
+def test_queue_that_is_full_is_a_policy_failure() -> None:
+    world = World(cache=cache_body(limits={"maxConcurrentBuilds": 1, "maxQueuedBuilds": 2}))
+    world.view.builds = [*others(1, held=True), *others(2), world.shell.body]
+    world.shell.settle()
+    assert world.shell.succeeded == ("False", "QueueFull")
+    assert world.shell.status["failure"]["class"] == "Policy"
+    assert world.shell.writes == ["status", "release"]
+
+
+def test_queue_timeout() -> None:
+    world = World(cache=cache_body(limits={"maxConcurrentBuilds": 1}), timeouts={"queue": "30s"})
+    world.view.builds = [*others(1, held=True), world.shell.body]
+    assert world.shell.settle().again_after == 15.0
+    assert world.shell.later(seconds=20).again_after == 10.0
+    world.shell.later(seconds=10)
+    assert world.shell.succeeded == ("False", "QueueTimeout")
+    assert world.ecs.requests == []
+
+
+def test_suspended_cache_holds_the_line_but_not_who_runs() -> None:
+    world = World()
+    arn = world.launched()
+    assert world.view.body is not None
+    world.view.body = cache_body(suspend=True)
+    world.ecs.run(arn)
+    world.shell.settle()
+    assert world.shell.succeeded == ("Unknown", "Running")
+    late = World(cache=cache_body(suspend=True))
+    late.shell.settle()
+    assert late.shell.succeeded == ("Unknown", "WaitingForCache")
+    assert late.ecs.requests == []
+
+
+def test_cache_that_is_deleted_lets_in_who_was_there_before_and_nobody_else() -> None:
+    cache = cache_body()
+    cache["metadata"]["deletionTimestamp"] = timestamp(START + timedelta(minutes=1))
+    before = World(cache=cache)
+    before.shell.settle()
+    assert before.shell.succeeded == ("Unknown", "Provisioning")
+    assert before.shell.condition("CacheUsed") == ("False", "NotReady")
+    after = World(cache=cache, created=START + timedelta(minutes=2), timeouts={"queue": "5m"})
+    after.shell.now = START + timedelta(minutes=3)
+    after.shell.settle()
+    assert after.shell.succeeded == ("Unknown", "WaitingForCache")
+    after.view.body = None
+    after.shell.later(minutes=5)
+    assert after.shell.succeeded == ("False", "CacheNotFound")
+    assert after.ecs.requests == []
 
 
 # Following
@@ -497,12 +554,340 @@ def test_t67_log_trouble_does_not_change_the_end(trouble: Exception) -> None:
 
 
 def test_t52_interruption_is_infrastructure() -> None:
-    world = World()
+    world = World(retries=0)
     world.launched()
     world.finish(stop_code="SpotInterruption", reason="Your Spot Task was interrupted.")
     assert world.shell.succeeded == ("False", "Interrupted")
     assert world.shell.status["failure"]["class"] == "Infrastructure"
     assert world.shell.status["attempts"][0]["stopCode"] == "SpotInterruption"
+
+
+# Retries
+
+
+def test_t52_interrupted_attempt_is_followed_by_another_with_its_own_token() -> None:
+    world = World()
+    first = world.launched()
+    outcome = world.finish(**SPOT)
+    assert world.shell.succeeded == ("Unknown", "Retrying")
+    assert outcome.again_after == 5.0
+    assert [row["number"] for row in world.shell.status["attempts"]] == [1, 2]
+    assert world.shell.status["attempts"][0]["stopCode"] == "SpotInterruption"
+    world.shell.settle()
+    assert len(world.ecs.requests) == 1, "not before the pause is over"
+    world.shell.later(seconds=5)
+    assert world.shell.succeeded == ("Unknown", "Provisioning")
+    second = world.shell.status["attempts"][1]["taskARN"]
+    assert second != first
+    assert world.ecs.requests[0]["clientToken"] != world.ecs.requests[1]["clientToken"]
+    world.ecs.reports[second] = REPORT
+    world.ecs.end(second, world.shell.now)
+    world.shell.settle()
+    assert world.shell.succeeded == ("True", "Completed")
+    assert len(world.ecs.tasks) == 2
+
+
+def test_retries_are_bounded_and_the_newest_five_attempts_are_kept() -> None:
+    world = World(retries=6)
+    world.shell.settle()
+    for number in range(1, 8):
+        row = world.shell.status["attempts"][-1]
+        assert row["number"] == number
+        world.ecs.end(row["taskARN"], world.shell.now, stop_code="TaskFailedToStart", codes={}, reason="no ENI")
+        world.shell.settle()
+        world.shell.later(minutes=2)
+    assert world.shell.succeeded == ("False", "TaskFailedToStart")
+    assert [row["number"] for row in world.shell.status["attempts"]] == [3, 4, 5, 6, 7]
+    assert len(world.ecs.tasks) == 7
+
+
+def test_failure_of_the_user_is_never_retried() -> None:
+    world = World(retries=5)
+    world.launched()
+    world.finish(codes={"fetch": 0, "build": 1, "report": 0})
+    assert world.shell.succeeded == ("False", "BuildStepFailed")
+    assert len(world.ecs.tasks) == 1
+
+
+def test_t60_task_that_somebody_stopped_is_not_started_again() -> None:
+    world = World()
+    world.launched()
+    world.finish(codes={"fetch": 0, "build": 137, "report": None}, stop_code="UserInitiated", reason="by admin")
+    assert world.shell.succeeded == ("False", "Interrupted")
+    assert len(world.ecs.tasks) == 1
+
+
+@pytest.mark.parametrize("when", ["crash before", "crash after", "lost"])
+def test_second_attempt_is_started_once_whatever_happens(when: Any) -> None:
+    world = World()
+    world.launched()
+    world.finish(**SPOT)
+    world.ecs.answers = [when]
+    try:
+        world.shell.later(seconds=5)
+    except Crash:
+        world.restart()
+    world.shell.later(minutes=1)
+    assert world.shell.succeeded == ("Unknown", "Provisioning")
+    assert len(world.ecs.tasks) == 2
+    assert len(world.shell.status["attempts"]) == 2
+
+
+def test_status_lost_between_two_attempts_starts_nothing_twice() -> None:
+    world = World()
+    world.launched()
+    world.finish(**SPOT)
+    world.shell.later(seconds=5)
+    assert len(world.ecs.tasks) == 2
+    world.shell.body["status"] = {"observedGeneration": -1}
+    for _ in range(6):
+        world.shell.later(seconds=5)
+    assert world.shell.status["attempts"][1]["taskARN"] == list(world.ecs.tasks)[1]
+    assert len(world.ecs.tasks) == 2
+
+
+def test_task_of_an_earlier_attempt_is_not_taken_for_the_next() -> None:
+    """The next attempt finds no room for so long that its token may be dead, and ECS still shows the task before it."""
+    world = World(timeouts={"queue": "9h"})
+    world.launched()
+    world.finish(**SPOT)
+    world.restart()
+    world.shell.now += timedelta(minutes=55)
+    world.shell.settle()
+    assert world.ecs.looks == 1
+    assert world.shell.status["attempts"][1]["taskARN"] == list(world.ecs.tasks)[1]
+
+
+def test_retrying_build_may_wait_for_room_as_long_as_a_new_one() -> None:
+    world = World(timeouts={"queue": "10m"})
+    world.launched()
+    world.shell.now += timedelta(minutes=30)
+    world.finish(**SPOT)
+    world.ecs.answers = [NO_ROOM] * 2
+    world.shell.later(minutes=5)
+    assert world.shell.succeeded == ("Unknown", "WaitingForCapacity")
+    world.shell.later(minutes=6)
+    assert world.shell.succeeded == ("False", "CapacityUnavailable")
+
+
+# Cancel and timeouts
+
+
+def test_t56a_cancel_is_noted_then_the_task_is_stopped_once_then_it_is_cancelled() -> None:
+    world = World()
+    arn = world.launched()
+    world.ecs.run(arn)
+    cancel(world)
+    world.shell.pass_once()
+    assert world.shell.status["attempts"][0]["stopRequest"]["reason"] == "Cancelled"
+    assert world.ecs.stops == [], "noted before ECS is asked"
+    for _ in range(3):
+        world.shell.later(seconds=20)
+        assert world.shell.succeeded == ("Unknown", "Cancelling")
+    assert world.ecs.stops == [arn]
+    stopped(world, code=0)
+    assert world.shell.succeeded == ("False", "Cancelled")
+    assert world.shell.condition("Stalled") == world.shell.condition("Reconciling") == ("", "")
+    assert "failure" not in world.shell.status
+    assert world.shell.writes[-1] == "release"
+
+
+def test_t56b_task_that_ended_by_itself_keeps_its_own_end() -> None:
+    world = World()
+    world.launched()
+    cancel(world)
+    world.shell.settle()
+    world.finish()
+    assert world.shell.succeeded == ("True", "Completed")
+
+
+def test_cancel_before_a_turn_or_a_cache_is_an_end_at_once() -> None:
+    for cache in (None, cache_body(limits={"maxConcurrentBuilds": 1})):
+        world = World(cache=cache)
+        world.view.body = cache
+        world.view.builds = [*others(1, held=True), world.shell.body]
+        world.shell.settle()
+        cancel(world)
+        world.shell.settle()
+        assert world.shell.succeeded == ("False", "Cancelled")
+        assert world.shell.writes[-2:] == ["status", "release"]
+        assert world.ecs.requests == []
+
+
+def test_cancel_while_there_is_no_room_is_an_end_at_once() -> None:
+    world = World()
+    world.ecs.answers = [NO_ROOM]
+    world.shell.settle()
+    cancel(world)
+    world.shell.settle()
+    assert world.shell.succeeded == ("False", "Cancelled")
+    assert world.ecs.looks == 1
+
+
+def test_t57_cancel_while_run_task_is_in_flight_leaves_no_task() -> None:
+    world = World()
+    world.ecs.answers = ["crash after"]
+    with pytest.raises(Crash):
+        world.shell.settle()
+    arn = world.ecs.only().arn
+    world.ecs.unlisted.add(arn)
+    world.restart()
+    cancel(world)
+    world.shell.later(seconds=5)
+    assert world.shell.succeeded == ("Unknown", "Cancelling")
+    world.ecs.unlisted.clear()
+    world.shell.later(seconds=5)
+    assert world.ecs.stops == [arn]
+    stopped(world)
+    assert world.shell.succeeded == ("False", "Cancelled")
+    assert len(world.ecs.requests) == 1
+
+
+def test_cancel_of_a_launch_that_never_was_ends_after_a_minute() -> None:
+    world = World()
+    world.ecs.answers = ["crash before"]
+    with pytest.raises(Crash):
+        world.shell.settle()
+    cancel(world)
+    world.shell.settle()
+    assert world.shell.succeeded == ("Unknown", "Cancelling")
+    world.shell.later(minutes=1)
+    assert world.shell.succeeded == ("False", "Cancelled")
+    assert world.ecs.tasks == {}
+
+
+def test_cancelled_spot_task_is_not_retried() -> None:
+    world = World()
+    world.launched()
+    cancel(world)
+    world.shell.settle()
+    world.finish(**SPOT)
+    assert world.shell.succeeded == ("False", "Cancelled")
+    assert len(world.ecs.tasks) == 1
+
+
+def test_cancel_between_two_attempts_starts_no_more() -> None:
+    world = World()
+    world.launched()
+    world.finish(**SPOT)
+    cancel(world)
+    world.shell.later(seconds=10)
+    assert world.shell.succeeded == ("False", "Cancelled")
+    assert len(world.ecs.tasks) == 1
+
+
+def test_interruption_in_the_moment_of_the_cancel_is_as_good_as_a_stop() -> None:
+    world = World()
+    arn = world.launched()
+    world.ecs.end(arn, world.shell.now, codes={}, **SPOT)
+    cancel(world)
+    world.shell.settle()
+    assert world.shell.succeeded == ("False", "Cancelled")
+    assert len(world.ecs.tasks) == 1
+
+
+@pytest.mark.parametrize("answer", ["lost", "error", "crash before", "crash after"])
+@pytest.mark.parametrize("wanted", ["Cancelled", "RunTimeout"])
+def test_stop_that_goes_wrong_is_made_again_and_means_the_same(answer: Any, wanted: str) -> None:
+    world = World(timeouts={"run": "2m"})
+    arn = world.launched()
+    world.ecs.run(arn)
+    world.shell.settle()
+    world.ecs.stop_answers = [answer]
+    if wanted == "Cancelled":
+        cancel(world)
+    try:
+        world.shell.later(minutes=3)
+    except Crash:
+        world.restart()
+    world.shell.later(seconds=30)
+    assert set(world.ecs.stops) == {arn}
+    assert world.ecs.tasks[arn].desired_status == "STOPPED"
+    stopped(world)
+    world.shell.later(seconds=20)
+    assert world.shell.succeeded == ("False", wanted)
+    assert len(world.ecs.tasks) == 1
+
+
+@pytest.mark.parametrize("code", [0, 143, 137, None], ids=["exit 0 after SIGTERM", "143", "137", "no exit code"])
+def test_t58_run_timeout_decides_whatever_the_exit_code(code: int | None) -> None:
+    world = World(timeouts={"run": "2m"})
+    arn = world.launched()
+    world.ecs.tails[arn, "build"] = "step 7 of 9"
+    world.shell.now += timedelta(minutes=5)
+    world.ecs.run(arn)
+    assert world.shell.settle().again_after == 120.0
+    world.shell.later(seconds=120)
+    assert world.ecs.stops == [arn]
+    assert world.shell.succeeded == ("Unknown", "Cancelling")
+    world.restart()
+    stopped(world, code)
+    assert world.shell.succeeded == ("False", "RunTimeout")
+    failure = world.shell.status["failure"]
+    assert (failure["class"], failure["logTail"]) == ("User", "step 7 of 9")
+    assert len(world.ecs.tasks) == 1
+
+
+def test_run_timeout_is_capped_by_the_cache() -> None:
+    world = World(cache=cache_body(limits={"maxRunTimeout": "1m"}), timeouts={"run": "3h"})
+    arn = world.launched()
+    world.ecs.run(arn)
+    assert world.shell.settle().again_after == 60.0
+
+
+def test_start_timeout_is_infrastructure_and_retried() -> None:
+    world = World(retries=1)
+    first = world.launched()
+    assert world.shell.settle().again_after == 600.0
+    world.shell.later(minutes=10)
+    assert world.ecs.stops == [first]
+    stopped(world, None)
+    assert world.shell.succeeded == ("Unknown", "Retrying")
+    world.shell.later(seconds=5)
+    second = world.shell.status["attempts"][1]["taskARN"]
+    world.shell.later(minutes=10)
+    assert world.ecs.stops == [first, second]
+    stopped(world, None)
+    assert world.shell.succeeded == ("False", "StartTimeout")
+    assert world.shell.status["failure"]["class"] == "Infrastructure"
+
+
+def test_denied_stop_of_a_cancelled_build_shows_and_is_tried_again() -> None:
+    world = World()
+    arn = world.launched()
+    world.ecs.stop_trouble = Denied("no", operation="ecs:StopTask", resource=arn)
+    cancel(world)
+    assert world.shell.settle().again_after == 60.0
+    assert world.shell.succeeded == ("Unknown", "Cancelling")
+    world.ecs.stop_trouble = None
+    world.shell.settle()
+    assert world.ecs.stops == [arn]
+
+
+def test_cancelled_task_that_ecs_forgot_is_cancelled() -> None:
+    world = World()
+    arn = world.launched()
+    cancel(world)
+    world.shell.settle()
+    world.ecs.unseen.add(arn)
+    world.shell.later(hours=2)
+    world.shell.later(minutes=6)
+    assert world.shell.succeeded == ("False", "Cancelled")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"), [(NO_ROOM, "CapacityUnavailable"), (THROTTLED, "QueueTimeout")], ids=["T49", "throttled"]
+)
+def test_refused_until_the_queue_timeout_is_an_end(answer: Refused, reason: str) -> None:
+    world = World(timeouts={"queue": "10m"})
+    world.ecs.answers = [answer] * 3
+    world.shell.settle()
+    world.shell.later(minutes=9)
+    assert world.shell.succeeded[0] == "Unknown"
+    world.shell.later(minutes=1)
+    assert world.shell.succeeded == ("False", reason)
+    assert world.shell.status["failure"]["class"] == "Infrastructure"
+    assert world.ecs.tasks == {}
 
 
 # Deletion
@@ -672,7 +1057,8 @@ def test_fault_60_status_of_no_known_form_is_as_good_as_none() -> None:
 
 EVENTS = st.sampled_from(
     ["pass", "minute", "hour", "restart", "lose answer", "crash before", "crash after", "no room", "throttle", "denied",
-     "lose status", "wipe status", "run", "end", "fail", "hide", "show", "cache gone", "cache back", "delete"]
+     "lose status", "wipe status", "run", "end", "fail", "hide", "show", "cache gone", "cache back", "delete", "cancel",
+     "interrupt", "stopped", "minute", "stop lost", "stop error", "stop crash before", "stop crash after"]
 )  # fmt: skip
 
 
@@ -680,7 +1066,7 @@ EVENTS = st.sampled_from(
 @given(st.lists(EVENTS, max_size=25))
 def test_one_task_terminal_is_terminal_and_no_task_left_behind(events: list[str]) -> None:
     """Whatever happens in whatever order: never two tasks, a verdict never changes, and a Build that is gone has no running task."""
-    world = World(timeouts={"queue": "100h"})
+    world = World(timeouts={"queue": "100h"}, retries=2)
     shell, ecs = world.shell, world.ecs
     verdict: tuple[str, str] | None = None
     forgotten = False
@@ -720,6 +1106,20 @@ def test_one_task_terminal_is_terminal_and_no_task_left_behind(events: list[str]
                     ecs.reports[arn] = REPORT if event == "end" else Report()
                     ecs.tails[arn, "build"] = "ERROR"
                     ecs.end(arn, shell.now, codes={"fetch": 0, "build": int(event == "fail"), "report": 0})
+            case "interrupt":
+                for arn in running:
+                    ecs.end(arn, shell.now, codes={"fetch": 0, "build": None, "report": None}, **SPOT)
+            case "stopped":
+                for arn in running:
+                    if ecs.tasks[arn].desired_status == "STOPPED":
+                        ecs.end(
+                            arn, shell.now, codes={}, stop_code="UserInitiated", reason=ecs.tasks[arn].stopped_reason
+                        )
+            case "cancel":
+                cancel(world)
+            case "stop lost" | "stop error" | "stop crash before" | "stop crash after":
+                answer: Any = event.removeprefix("stop ")
+                ecs.stop_answers.append(answer)
             case "hide":
                 ecs.unlisted |= set(ecs.tasks)
             case "show":
@@ -742,13 +1142,15 @@ def test_one_task_terminal_is_terminal_and_no_task_left_behind(events: list[str]
             shell.settle()
         except Crash:
             world.restart()
-        assert len(ecs.tasks) <= 1
+        going = [task for task in ecs.tasks.values() if task.phase != "Stopped"]
+        assert len(going) <= 1, "never two at once"
+        assert len(ecs.tasks) == len(ecs.tokens), "one for each attempt"
         for condition in shell.status.get("conditions", ()):
             if condition["type"] == "Succeeded" and condition["status"] != "Unknown":
                 verdict = verdict or (condition["status"], condition["reason"])
                 assert (condition["status"], condition["reason"]) == verdict
                 if verdict[0] == "True":
-                    assert all(task.exit_code("build") == 0 for task in ecs.tasks.values())
+                    assert list(ecs.tasks.values())[-1].exit_code("build") == 0
     held = shell.body["metadata"]["finalizers"] != []
     left = [task for task in ecs.tasks.values() if task.phase != "Stopped" and task.desired_status != "STOPPED"]
     assert not left or held or forgotten, "a task that runs has a Build that is held for it"

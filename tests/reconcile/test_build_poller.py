@@ -250,3 +250,14 @@ def test_passes_and_polls_may_run_at_once() -> None:
     assert errors == []
     poller.poll(NOW)
     assert poller.poll(NOW) == []
+
+
+def test_more_tasks_than_calls_have_their_turn_one_after_another() -> None:
+    ecs = Ecs()
+    poller = watching(6000, ecs)
+    for turn in range(3):
+        before = len(ecs.calls)
+        poller.poll(NOW + timedelta(seconds=5 * turn))
+        assert len(ecs.calls) - before <= 25
+    assert sum(size for _, _, size in ecs.calls) == 7500
+    assert all(sighting.seen for sighting in (poller.latest(f"t{n}", HERE, f"key-t{n}", NOW) for n in range(6000)))

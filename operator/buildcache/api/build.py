@@ -358,15 +358,26 @@ class QueuePosition(Api):
     position: int = 0
 
 
+class StopRequest(Api):
+    """Why the operator has the task stopped; noted before it asks ECS to, and decides the outcome."""
+
+    reason: Annotated[str, Field(max_length=64, description="Cancelled, StartTimeout or RunTimeout.")]
+    requested_at: Annotated[str | None, Field(max_length=32)] = None
+
+
 class Attempt(Api):
     """One ECS task of this Build."""
 
     number: int
     task_arn: Annotated[str | None, Field(max_length=512)] = None
-    started_at: Annotated[str | None, Field(max_length=32)] = None
+    started_at: Annotated[str | None, Field(max_length=32, description="When its task was asked for.")] = None
+    running_at: Annotated[str | None, Field(max_length=32, description="When its first container was seen to run.")] = (
+        None
+    )
     stopped_at: Annotated[str | None, Field(max_length=32)] = None
     stop_code: Annotated[str | None, Field(max_length=64)] = None
     exit_code: int | None = None
+    stop_request: StopRequest | None = None
 
 
 class Image(Api):

@@ -1,9 +1,13 @@
-"""The log of one container of a task, from its CloudWatch stream. Asked by `reconcile/executor.py` when a task has stopped."""
+"""The log of one container of a task, from its CloudWatch stream.
+
+Asked by `reconcile/executor.py` when a task has stopped, and by the command line for people who watch a build.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from .errors import Absent, translated
 
@@ -15,6 +19,10 @@ LINE_LIMIT = 16384
 
 _EMPTY_PAGES = 5
 """Empty pages in a row before the search ends: the service may give some before the end of the data."""
+
+
+_SEARCHED_PAGES = 10
+"""Pages of a search; each has up to 10,000 lines, or none and a token."""
 
 
 def _never(_: Sequence[str]) -> bool:
@@ -56,3 +64,49 @@ def last_lines(
         empty = 0 if lines else empty + 1
         token = page["nextBackwardToken"]
     return tuple(reversed(newest_first[:count]))
+
+
+def next_lines(
+    logs: CloudWatchLogsClient, group: str, stream: str, token: str | None
+) -> tuple[tuple[str, ...], str | None]:
+    """The lines of a stream after a token, the first page without one, and the token for the next call.
+
+    The same token again means that there is nothing more yet. A stream that is not there (yet) has no lines and no token.
+    """
+    try:
+        with translated("logs:GetLogEvents", group):
+            if token is None:
+                page = logs.get_log_events(logGroupName=group, logStreamName=stream, startFromHead=True)
+            else:
+                page = logs.get_log_events(
+                    logGroupName=group, logStreamName=stream, startFromHead=True, nextToken=token
+                )
+    except Absent:
+        return (), None
+    return tuple(event.get("message", "")[:LINE_LIMIT] for event in page["events"]), page["nextForwardToken"]
+
+
+def search(
+    logs: CloudWatchLogsClient, group: str, streams: Sequence[str], since: datetime
+) -> Mapping[str, Sequence[str]]:
+    """The lines of several streams of a group since a moment; empty when one of them is not there (yet)."""
+    found: dict[str, list[str]] = {}
+    token = ""
+    for _ in range(_SEARCHED_PAGES):
+        more: Any = {"nextToken": token} if token else {}
+        try:
+            with translated("logs:FilterLogEvents", group):
+                page = logs.filter_log_events(
+                    logGroupName=group,
+                    logStreamNames=list(streams),
+                    startTime=int(since.timestamp() * 1000),
+                    **more,
+                )
+        except Absent:
+            return {}
+        for event in page["events"]:
+            found.setdefault(event.get("logStreamName", ""), []).append(event.get("message", "")[:LINE_LIMIT])
+        token = page.get("nextToken", "")
+        if not token:
+            break
+    return found

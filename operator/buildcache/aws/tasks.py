@@ -29,6 +29,8 @@ class Refused:
 
     reason: Reason
     message: str
+    again_after: float | None = None
+    """Seconds until its turn, when ECS was not even asked: tasks are started no faster than AWS allows."""
 
 
 def run_task(ecs: ECSClient, request: Mapping[str, Any]) -> Task | Refused:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+import time
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -25,11 +29,6 @@ class Format(StrEnum):
 
     TEXT = "text"
     JSON = "json"
-
-
-@app.callback()
-def _root() -> None:
-    """One command is still a command: without this, typer would drop its name."""
 
 
 @app.command(name="explain")
@@ -57,3 +56,110 @@ def explain_command(
     from .text import show  # rich is slow to import, and only people need it
 
     show(explained)
+
+
+Name = Annotated[str, typer.Argument(metavar="BUILD", help="Name of the Build.")]
+Namespace = Annotated[
+    str | None, typer.Option("--namespace", "-n", help="Namespace; without it, that of the kubeconfig's context.")
+]
+Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig.")]
+
+
+@app.command(name="logs")
+def logs_command(
+    name: Name,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the Build has ended.")] = False,
+    namespace: Namespace = None,
+    context: Context = None,
+) -> None:
+    """Print what a Build writes. Needs logs:GetLogEvents; with -f, the exit code is 1 when the Build failed."""
+
+    def run() -> int:
+        from . import follow as commands
+        from .cluster import CloudWatch, KubernetesCluster
+
+        cluster = KubernetesCluster(context, namespace)
+        return commands.logs(
+            cluster,
+            CloudWatch(),
+            name,
+            follow=follow,
+            out=typer.echo,
+            note=_note,
+            sleep=time.sleep,  # noqa: TID251
+        )
+
+    _exit(run)
+
+
+@app.command(name="wait")
+def wait_command(
+    name: Name,
+    timeout: Annotated[str | None, typer.Option(help="Give up after so long, as 90s, 10m or 2h.")] = None,
+    namespace: Namespace = None,
+    context: Context = None,
+) -> None:
+    """Show a Build's progress until its end. Exit code: 0 it succeeded, 1 it failed or was cancelled, 3 the time is over."""
+    if timeout is not None and not re.fullmatch(r"([0-9]{1,9}[smh])+", timeout):
+        raise typer.BadParameter("must be a duration such as 90s, 10m or 1h30m", param_hint="--timeout")
+
+    def run() -> int:
+        from buildcache.api.meta import seconds
+
+        from . import follow as commands
+        from .cluster import CloudWatch, KubernetesCluster
+        from .progress import summary
+        from .text import Progress
+
+        cluster = KubernetesCluster(context, namespace)
+        with Progress(name) as progress:
+            code, body = commands.wait(
+                cluster,
+                CloudWatch(),
+                name,
+                timeout=None if timeout is None else seconds(timeout),
+                show=progress.show,
+                clock=time.monotonic,
+                sleep=time.sleep,  # noqa: TID251
+            )
+        if code == commands.TIMED_OUT:
+            _note(f"Build {name} has not ended within {timeout}")
+        for line in summary(body):
+            typer.echo(line)
+        return code
+
+    _exit(run)
+
+
+@app.command(name="cancel")
+def cancel_command(name: Name, namespace: Namespace = None, context: Context = None) -> None:
+    """Stop a Build: one that waits ends at once, a running task is stopped."""
+
+    def run() -> int:
+        from . import follow as commands
+        from .cluster import KubernetesCluster
+
+        return commands.cancel(KubernetesCluster(context, namespace), name, note=typer.echo)
+
+    _exit(run)
+
+
+def _note(line: str) -> None:
+    """Tell people, beside the output."""
+    typer.echo(f"buildcache: {line}", err=True)
+
+
+def _exit(run: Callable[[], int]) -> None:
+    from .cluster import Trouble
+
+    try:
+        code = run()
+    except Trouble as trouble:
+        _note(str(trouble))
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 0
+    raise typer.Exit(code)

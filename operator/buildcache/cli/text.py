@@ -1,11 +1,13 @@
-"""Explained Builds for people: the command over several lines, ready to be copied, with mounts and warnings below it."""
+"""What is shown to people: explained Builds, with the command over several lines ready to be copied; a Build's progress."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
+from typing import Self
 
 from rich.console import Console
+from rich.status import Status
 from rich.text import Text
 
 from .explain import Explained
@@ -58,3 +60,34 @@ def _section(console: Console, title: str, lines: Iterable[str], style: str = ""
             console.print()
             console.print(Text(title, style="bold"))
         console.print(Text(f"  {line}", style=style))
+
+
+class Progress:
+    """One line that changes, on a terminal; elsewhere a line for each change. On standard error: output is for results."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._status: Status | None = None
+        self._shown = ""
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._status = self._console.status(Text(self._name))
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def show(self, what: str, elapsed: float, last: str) -> None:
+        """Show where the Build stands, for how long it has been waited for, and the last line of its log."""
+        if self._status is not None:
+            minutes, seconds = divmod(int(elapsed), 60)
+            line = Text.assemble((self._name, "bold"), f"  {minutes}:{seconds:02}  {what}", (f"  {last}", "dim"))
+            line.truncate(max(20, self._console.width - 4), overflow="ellipsis")
+            self._status.update(line)
+        elif what != self._shown:
+            self._console.print(f"{self._name}: {what}", soft_wrap=True)
+        self._shown = what

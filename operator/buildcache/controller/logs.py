@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
+
+from buildcache.core.log_text import redact
 
 LONGEST_VALUE = 4096
 LONGEST_TRACEBACK = 16384
@@ -22,19 +23,6 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 # kopf hangs its own things on records; of these only the object's name is of use.
 _HIDDEN = frozenset({"settings", "k8s_skip", "k8s_ref"})
-
-_SECRETS = re.compile(
-    r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
-    r"|(?<=://)[^/\s@:]*:[^/\s@]*(?=@)"
-    r"|(?i:\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}"
-    r"|(?i:(?<=token=)|(?<=password=)|(?<=secret=)|(?<=signature=))[^&\s\"']+"
-    r"|\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*"
-)
-
-
-def redact(text: str) -> str:
-    """Replace what looks like a credential."""
-    return _SECRETS.sub("[redacted]", text)
 
 
 def _plain(value: Any) -> Any:

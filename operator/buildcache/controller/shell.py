@@ -13,15 +13,18 @@ from datetime import datetime
 from typing import Any, Protocol, Self
 
 from buildcache.api.meta import FINISHED_LABEL
+from buildcache.core.admission import concurrency, next_up
+from buildcache.core.expiry import expires_at
 from buildcache.reconcile.outcome import Reconciler
 
 from .metrics import Metrics
-from .objects import Body, Key, KindName, cache_of
+from .objects import Body, Key, KindName, cache_of, identified, is_released, is_terminal
 from .passes import Done, Passes
+from .retention import Retention
 from .store import Store
 from .watches import GIVE_UP_AFTER, Watches
 from .worker import Lane
-from .writer import UNFINISHED, Refused, Writer
+from .writer import UNFINISHED, Gone, Refused, Writer, Written
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +33,9 @@ WATCH_PATIENCE = 10.0
 
 HISTORY_PATIENCE = 60.0
 REPAIR_INTERVAL = 600.0
+
+RETENTION_LIST, RETENTION_LOOK = 300.0, 5.0
+"""Seconds between lists of the finished Builds, whose `ttlAfterFinished` may have been changed; and between looks at who is due."""
 
 QUEUE_DELAY = 5.0
 """Seconds after which a BuildCache is looked at when one of its Builds moved: one pass for a burst, not one for each."""
@@ -100,6 +106,7 @@ class Shell:
 
         self.caches = lane("BuildCache", caches, for_caches, self._cache_settled)
         self.builds = lane("Build", builds, max(1, workers - for_caches), self._build_settled)
+        self._retention = Retention()
         self._shown: dict[Key, object] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -121,6 +128,7 @@ class Shell:
             self._tell_builds(key, None if event_type == "DELETED" else body)
         elif event_type == "DELETED":
             self._tell_cache(body)
+            self._wake_next(body)
 
     # Its life
 
@@ -133,6 +141,7 @@ class Shell:
             asyncio.create_task(self._begin(), name="beginning"),
             asyncio.create_task(self._repair(), name="repair list"),
             asyncio.create_task(self._poll(), name="poller"),
+            asyncio.create_task(self._expire(), name="expiry"),
         ]
 
     async def stop(self) -> bool:
@@ -174,7 +183,40 @@ class Shell:
             for key in self._store.remember(page):
                 logger.warning("a Build carries the finished label but is not finished", extra={"object": str(key)})
                 self._from_thread(self.builds, key)
+            self._note_finished(page)
         return True
+
+    def _note_finished(self, builds: list[Body]) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._retention.note_all, [body for body in builds if identified(body)])
+
+    async def _expire(self) -> None:
+        listed = self._loop.time() if self._loop is not None else 0.0
+        while True:
+            await asyncio.sleep(RETENTION_LOOK)
+            loop = asyncio.get_running_loop()
+            if loop.time() - listed >= RETENTION_LIST:
+                listed = loop.time()
+                await self._hop(self._list_finished)
+            for key in self._retention.take(self._now()):
+                body = await self._hop(self._expire_one, key)
+                if body is not None:
+                    self._retention.note(body)
+
+    def _expire_one(self, key: Key) -> Body | None:
+        """Delete a finished Build whose time is over, after a look at what it is now; the next list brings what could not be done."""
+        result = self._writer.read(key)
+        if not isinstance(result, Written):
+            return None
+        due = expires_at(result.body)
+        if due is None or due > self._now() or not is_released(result.body):
+            return result.body
+        answer = self._writer.delete("Build", result.body)
+        if isinstance(answer, Gone):
+            logger.info("deleted a finished Build", extra={"object": str(key), "why": "spec.ttlAfterFinished"})
+        elif isinstance(answer, Refused):
+            logger.warning("could not delete a finished Build", extra={"object": str(key), "error": answer.message})
+        return None
 
     async def _repair(self) -> None:
         while True:
@@ -217,14 +259,17 @@ class Shell:
     # Who must look again when something else has changed
 
     def _poke(self, uid: str) -> None:
-        """Look at a Build of whose task the poller has news."""
+        """Look at a Build that something else than itself has news for."""
         key = self._store.key_by_uid(uid)
         if key is not None:
             self.builds.add(key, forced=True)
 
     def _build_settled(self, key: Key, done: Done) -> None:
         if done.changed and done.body is not None:
+            self._retention.note(done.body)
             self._tell_cache(done.body)
+            if is_terminal(done.body) or self._store.get(key) is None:
+                self._wake_next(done.body)
 
     def _cache_settled(self, key: Key, done: Done) -> None:
         self._tell_builds(key, self._store.get(key))
@@ -233,6 +278,15 @@ class Shell:
         cache = cache_of(build)
         if cache is not None and self._store.get(cache) is not None:
             self.caches.add_after(cache, QUEUE_DELAY)
+
+    def _wake_next(self, ended: Body) -> None:
+        """Look at the Builds that there is room for, now that one has ended or gone."""
+        cache = cache_of(ended)
+        if cache is None:
+            return
+        seen = self._store.line_of(cache.namespace, cache.name)
+        for uid in next_up(seen, concurrency(self._store.get(cache))) if seen.waiting else ():
+            self._poke(uid)
 
     def _tell_builds(self, key: Key, cache: Body | None) -> None:
         shown = _shown(cache)

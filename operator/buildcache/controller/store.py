@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from buildcache.core.admission import Line, is_admitted, is_waiting, oldest_first
+
 from .objects import (
     Body,
     Key,
@@ -54,6 +56,9 @@ class Store:
         self._entries: dict[Key, _Entry] = {}
         self._keys: dict[str, Key] = {}
         self._undecided: dict[Key, dict[Key, None]] = {}
+        # Of these, the ones that were not admitted: kept apart, since they are asked for with each launch.
+        self._waiting: dict[Key, dict[Key, None]] = {}
+        self._admitted: dict[Key, dict[Key, None]] = {}
         self._history: dict[Key, dict[str, Finished]] = {}
         # UIDs that ended, newest last: a late event or answer about one of them brings nothing back.
         self._gone: dict[str, None] = {}
@@ -128,12 +133,13 @@ class Store:
     def remember(self, builds: Iterable[Body]) -> list[Key]:
         """Take Builds that carry the finished label; return the keys of those that carry it without being finished."""
         hidden: list[Key] = []
-        with self._lock:
-            self._tick += 1
-            for body in builds:
-                if not identified(body):
-                    continue
-                key = key_of("Build", body)
+        for body in builds:
+            if not identified(body):
+                continue
+            key = key_of("Build", body)
+            # One at a time: there may be thousands, and the watch waits for the lock.
+            with self._lock:
+                self._tick += 1
                 if is_released(body):
                     self._decide(body)
                 elif self._put(key, body):
@@ -182,7 +188,15 @@ class Store:
         with self._lock:
             keys = self._undecided.get(Key("BuildCache", namespace, cache_name), {})
             bodies = [self._entries[key].body for key in keys]
-        return sorted(bodies, key=_age)
+        return oldest_first(bodies)
+
+    def line_of(self, namespace: str, cache_name: str) -> Line:
+        """Return the line of that cache: who was admitted, and who waits."""
+        cache = Key("BuildCache", namespace, cache_name)
+        with self._lock:
+            running = len(self._admitted.get(cache, ()))
+            bodies = [self._entries[key].body for key in self._waiting.get(cache, ())]
+        return Line(running, tuple(uid_of(body) for body in oldest_first(bodies)))
 
     def finished_of(self, namespace: str, cache_name: str) -> Sequence[Finished]:
         """Return up to 50 summaries of decided Builds of that cache, newest last."""
@@ -230,17 +244,14 @@ class Store:
         cache = cache_of(body) if key.kind == "Build" else None
         if cache is None:
             return
-        if is_terminal(body):
-            self._unindex(key, cache)
-        else:
-            self._undecided.setdefault(cache, {})[key] = None
+        undecided = not is_terminal(body)
+        _file(self._undecided, cache, key, undecided)
+        _file(self._admitted, cache, key, undecided and is_admitted(body))
+        _file(self._waiting, cache, key, undecided and is_waiting(body))
 
     def _unindex(self, key: Key, cache: Key) -> None:
-        keys = self._undecided.get(cache)
-        if keys is not None:
-            keys.pop(key, None)
-            if not keys:
-                del self._undecided[cache]
+        for index in (self._undecided, self._admitted, self._waiting):
+            _file(index, cache, key, False)
 
     def _forget(self, key: Key) -> None:
         entry = self._entries.pop(key, None)
@@ -273,5 +284,11 @@ class Store:
         self._history[cache] = dict(newest)
 
 
-def _age(body: Body) -> tuple[str, str]:
-    return body["metadata"].get("creationTimestamp") or "", body["metadata"]["name"]
+def _file(index: dict[Key, dict[Key, None]], cache: Key, key: Key, there: bool) -> None:
+    """Put a key into an index or take it out; one that is in it keeps its place."""
+    if there:
+        index.setdefault(cache, {})[key] = None
+    elif (keys := index.get(cache)) is not None:
+        keys.pop(key, None)
+        if not keys:
+            del index[cache]

@@ -16,7 +16,7 @@ import urllib3
 
 from buildcache.api.meta import FINISHED_LABEL, GROUP, VERSION
 
-from .objects import PLURALS, Body, Key, KindName, key_of
+from .objects import PLURALS, Body, Key, KindName, key_of, uid_of, version_of
 from .patches import hold_patch, merge_patch, release_patch, status_patch, without_nulls
 
 UNFINISHED = f"!{FINISHED_LABEL}"
@@ -111,6 +111,22 @@ class Writer:
             lost = merge_patch(result.body.get("status") or {}, without_nulls(status))
             return Written(result.body, pruned=tuple(sorted(name for name, value in lost.items() if value is not None)))
         return result
+
+    def delete(self, kind: KindName, body: Body) -> Result:
+        """Delete the object if it is still what `body` says it is."""
+        _, namespace, name = key_of(kind, body)
+        same = {"uid": uid_of(body), "resourceVersion": version_of(body)}
+        result = self._call(
+            self._api.delete_namespaced_custom_object,
+            GROUP,
+            VERSION,
+            namespace,
+            PLURALS[kind],
+            name,
+            body={"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": same},
+            _request_timeout=TIMEOUT,
+        )
+        return Gone() if isinstance(result, Written) else result
 
     def read(self, key: Key) -> Result:
         """Read one object as it is now."""

@@ -17,6 +17,7 @@ from buildcache.api.meta import FINALIZER, Condition, Metadata, seconds
 from buildcache.api.problems import summary
 
 from . import tasks
+from .admission import Admitted, Full, Line, turn
 from .errors import Rejected
 from .flags import Flags, Refused, Stores
 from .names import Identity, family
@@ -92,6 +93,8 @@ class Wait:
     reason: Reason
     message: str
     again_after: float | None = None
+    position: int | None = None
+    """Its place in the line, of a Build that waits for its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,10 @@ def admit(
         return _wait_or(Reason.CACHE_NOT_FOUND, missing, build, now)
     if cache.spec.suspend:
         return _wait_or(Reason.QUEUE_TIMEOUT, f"BuildCache {name} is suspended", build, now)
+    ends = moment(cache.metadata.deletion_timestamp)
+    if ends is not None and not is_held(build.metadata) and created_at(build.metadata, now) > ends:
+        # Those that were there before still run, without the cache; without an end to them it would never go.
+        return _wait_or(Reason.CACHE_NOT_FOUND, f"BuildCache {name} is being deleted", build, now)
     offered = stores(cache)
     resolved = resolve(cache.spec, build.spec, offered)
     if isinstance(resolved, Refused):
@@ -160,7 +167,11 @@ def admit(
             security_group_ids=groups,
         )
     except Rejected as rejected:
-        return Failed(rejected.reason, rejected.message)
+        return Failed(
+            rejected.reason,
+            rejected.message,
+            hint="ECS takes no more than this with one task: ask for less in one Build",
+        )
     return StartTask(
         executor=executor,
         region=cache.spec.region,
@@ -177,10 +188,60 @@ def unreadable(build: Build, why: str, now: datetime) -> Wait | Failed:
     return _wait_or(Reason.QUEUE_TIMEOUT, f"BuildCache {build.spec.cache_ref.name} is not valid: {why}", build, now)
 
 
+def overdue(build: Build, now: datetime) -> float:
+    """Seconds by which the Build has waited longer for its task than it wants to; below zero: what is left."""
+    before = build.status.attempts[-2] if len(build.status.attempts) > 1 else None
+    ended = moment(before.stopped_at) if before is not None else None
+    since = max(created_at(build.metadata, now), ended) if ended is not None else created_at(build.metadata, now)
+    return (now - since).total_seconds() - seconds(build.spec.timeouts.queue)
+
+
+def unplaced(build: Build, reason: Reason, message: str) -> Failed:
+    """End a Build that ECS has refused a task for as long as it may queue."""
+    if reason is Reason.WAITING_FOR_CAPACITY:
+        return Failed(
+            Reason.CAPACITY_UNAVAILABLE,
+            f"no room for the task within timeouts.queue ({build.spec.timeouts.queue}): {message}",
+            hint="add instances to the cluster, use a smaller executor, or raise timeouts.queue",
+        )
+    return Failed(
+        Reason.QUEUE_TIMEOUT,
+        f"no task was started within timeouts.queue ({build.spec.timeouts.queue}): {message}",
+        hint="see the message for what AWS said, or raise timeouts.queue",
+    )
+
+
+def foreign_attempts(status: BuildStatus) -> frozenset[str]:
+    """Tasks of earlier attempts: what is found under this Build's name must not be taken for the current one."""
+    return frozenset(row.task_arn for row in status.attempts[:-1] if row.task_arn is not None)
+
+
+def in_line(build: Build, cache: BuildCache, seen: Line, now: datetime) -> Admitted | Wait | Failed:
+    """Decide whether it is the Build's turn. Asked only before it is held: then it has been admitted."""
+    name, limits = build.spec.cache_ref.name, cache.spec.limits
+    step = turn(build.metadata.uid, seen, limits, known=build.status.queue is not None)
+    if isinstance(step, Admitted):
+        return step
+    if isinstance(step, Full):
+        return Failed(
+            Reason.QUEUE_FULL,
+            f"{step.queued} Builds of BuildCache {name} wait already, as many as limits.maxQueuedBuilds allows",
+            hint="create the Build again later, or raise limits.maxQueuedBuilds or limits.maxConcurrentBuilds of the BuildCache",
+        )
+    late = overdue(build, now)
+    if late >= 0:
+        return Failed(
+            Reason.QUEUE_TIMEOUT,
+            f"the Build did not get its turn within timeouts.queue ({build.spec.timeouts.queue}): "
+            f"{step.position} Builds were before it",
+            hint="raise limits.maxConcurrentBuilds of the BuildCache, or the Build's timeouts.queue",
+        )
+    return Wait(Reason.QUEUED, "", again_after=min(step.again_after, -late), position=step.position)
+
+
 def _wait_or(timed_out: Reason, message: str, build: Build, now: datetime) -> Wait | Failed:
     """Wait for the BuildCache as long as the Build may queue."""
-    limit = seconds(build.spec.timeouts.queue)
-    left = limit - (now - created_at(build.metadata, now)).total_seconds()
+    left = -overdue(build, now)
     if left <= 0:
         hint = (
             "create the BuildCache before the Build, or correct spec.cacheRef.name"

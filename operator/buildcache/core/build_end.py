@@ -24,7 +24,7 @@ from buildcache.api.build import (
 from buildcache.api.meta import Condition, Metadata
 
 from .build import Finished, created_at, is_terminal, moment
-from .build_status import Stamp, with_, with_attempt
+from .build_status import Stamp, closed, with_, with_attempt
 from .report import Report
 from .status import (
     ConditionType,
@@ -38,10 +38,10 @@ from .status import (
 )
 from .task_outcome import Failed
 from .task_state import Task, TaskRef
-from .tasks import BUILD, FETCH
+from .tasks import FETCH
 
-_MESSAGE, _HINT, _CODE = 1024, 512, 64
-"""Bounds of the failure's message and hint, and of a stop code: those of the schema."""
+_MESSAGE, _HINT = 1024, 512
+"""Bounds of the failure's message and hint: those of the schema."""
 
 _SKEW = timedelta(minutes=1)
 """How far the clocks of ECS and of the task's machine may differ."""
@@ -100,17 +100,22 @@ def failed(status: BuildStatus, metadata: Metadata, failure: Failed, evidence: E
         generation=at.generation,
         now=at.now,
     )
-    conditions = set_stalled(
-        conditions, failure.reason, failure.hint or failure.message, generation=at.generation, now=at.now
-    )
-    told = Failure(
-        class_=failure.failure_class,
-        reason=failure.reason.value,
-        exit_code=failure.exit_code,
-        message=failure.message[:_MESSAGE],
-        log_tail=evidence.log_tail or None,
-        hint=failure.hint[:_HINT] or None,
-    )
+    told: Failure | None = None
+    if failure.reason is Reason.CANCELLED:
+        # Somebody asked for it: nothing has failed, and there is nothing to do for anybody.
+        conditions = set_settled(conditions)
+    else:
+        conditions = set_stalled(
+            conditions, failure.reason, failure.hint or failure.message, generation=at.generation, now=at.now
+        )
+        told = Failure(
+            class_=failure.failure_class,
+            reason=failure.reason.value,
+            exit_code=failure.exit_code,
+            message=failure.message[:_MESSAGE],
+            log_tail=evidence.log_tail or None,
+            hint=failure.hint[:_HINT] or None,
+        )
     logs = status.logs
     if evidence.task is not None and failure.explained_by == FETCH and logs is not None:
         # The build container never ran: the log that explains the end is the other one.
@@ -131,14 +136,7 @@ def _ended(
     """What both ends have: the attempt's row, the times, the source."""
     task, report = evidence.task, evidence.report
     if task is not None and status.attempts:
-        row = status.attempts[-1].model_copy(
-            update={
-                "stopped_at": timestamp(task.stopped_at or at.now),
-                "stop_code": task.stop_code[:_CODE] or None,
-                "exit_code": exit_code if exit_code is not None else task.exit_code(BUILD),
-            }
-        )
-        status = with_attempt(status, row)
+        status = with_attempt(status, closed(status.attempts[-1], task, exit_code, at))
     created = created_at(metadata, at.now)
     # A row without a task is the note that there was none.
     first = status.attempts[0] if status.attempts and status.attempts[0].task_arn else None

@@ -11,16 +11,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from buildcache.api.build import Attempt, Build, BuildStatus, CacheResult, ExecutorStatus, Logs
+from buildcache.api.build import Attempt, Build, BuildStatus, CacheResult, ExecutorStatus, Logs, QueuePosition
 from buildcache.api.meta import Condition
 
 from .build import CacheChoice, StartTask, attempt_number
+from .intent import WHY, request
 from .names import Identity, log_group_name
 from .status import ConditionType, Reason, find_condition, remove_condition, set_condition, set_reconciling, timestamp
+from .task_outcome import Failed
 from .task_state import Task, TaskRef
 from .tasks import BUILD
 
 KEPT_ATTEMPTS = 5
+
+_CODE = 64
+"""Bound of a stop code: that of the schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,13 @@ def pending(status: BuildStatus, reason: Reason, message: str, at: Stamp) -> Bui
     )
     conditions = set_reconciling(conditions, reason, message, generation=at.generation, now=at.now)
     return with_(status, at, conditions=conditions)
+
+
+def queued(status: BuildStatus, position: int, limit: int, at: Stamp) -> BuildStatus:
+    """The Build stands in its cache's line."""
+    # The place is in its own field: a message that changed with it would move the conditions too.
+    message = f"the BuildCache runs {limit} builds at once; status.queue.position says how many are before this one"
+    return pending(with_(status, at, queue=QueuePosition(position=position)), Reason.QUEUED, message, at)
 
 
 def troubled(status: BuildStatus, message: str, at: Stamp) -> BuildStatus:
@@ -65,7 +77,8 @@ def adopted(status: BuildStatus, task: Task, at: Stamp) -> BuildStatus:
     if last is not None and last.task_arn == task.arn:
         return with_(status, at)
     started = timestamp(task.created_at or at.now)
-    row = Attempt(number=attempt_number(status), task_arn=task.arn, started_at=started)
+    stop_request = last.stop_request if last is not None and last.task_arn is None else None
+    row = Attempt(number=attempt_number(status), task_arn=task.arn, started_at=started, stop_request=stop_request)
     return with_(with_attempt(status, row), at, start_time=status.start_time or started)
 
 
@@ -84,6 +97,7 @@ def launched(status: BuildStatus, build: Build, start: StartTask, task: Task, at
         status,
         at,
         executor=executor,
+        queue=QueuePosition(),
         cache=_choice(start.cache),
         logs=_logs(build, task.arn, BUILD),
         conditions=_cache_not_used(status.conditions, start.cache, at),
@@ -95,7 +109,45 @@ def followed(status: BuildStatus, task: Task, at: Stamp) -> BuildStatus:
     """The task is on its way, or has stopped and its result is being collected."""
     if task.phase == "Provisioning":
         return pending(status, Reason.PROVISIONING, "ECS places the task and pulls its images", at)
+    last = status.attempts[-1] if status.attempts else None
+    if last is not None and last.running_at is None:
+        # ECS tells it only when the last container has started, which is too late for a timeout.
+        status = with_attempt(status, last.model_copy(update={"running_at": timestamp(task.started_at or at.now)}))
     return pending(status, Reason.RUNNING, "the task runs", at)
+
+
+def stopping(status: BuildStatus, reason: Reason, at: Stamp) -> BuildStatus:
+    """Note that the attempt's task shall stop, and why; the first reason stays."""
+    last = status.attempts[-1] if status.attempts else Attempt(number=attempt_number(status))
+    if last.stop_request is None:
+        status = with_attempt(status, last.model_copy(update={"stop_request": request(reason, at.now)}))
+    return pending(status, Reason.CANCELLING, f"the task is being stopped: {WHY[reason]}", at)
+
+
+def is_refused(status: BuildStatus) -> bool:
+    """Tell whether the last that was heard of ECS is that it has started no task."""
+    told = find_condition(status.conditions, ConditionType.RECONCILING)
+    return told is not None and told.reason in (Reason.WAITING_FOR_CAPACITY, Reason.THROTTLED, Reason.RETRYING)
+
+
+def retrying(status: BuildStatus, task: Task, failure: Failed, limit: int, at: Stamp) -> BuildStatus:
+    """The attempt's task has failed by the infrastructure: its row is closed, and the next one's opened, which has no task yet."""
+    status = with_attempt(status, closed(status.attempts[-1], task, failure.exit_code, at))
+    number = attempt_number(status) + 1
+    status = with_attempt(status, Attempt(number=number, started_at=timestamp(at.now)))
+    message = f"attempt {number} of {limit + 1} follows {failure.reason.value}: {failure.message}"
+    return pending(status, Reason.RETRYING, message, at)
+
+
+def closed(row: Attempt, task: Task, exit_code: int | None, at: Stamp) -> Attempt:
+    """The row of an attempt whose task has stopped."""
+    return row.model_copy(
+        update={
+            "stopped_at": timestamp(task.stopped_at or at.now),
+            "stop_code": task.stop_code[:_CODE] or None,
+            "exit_code": exit_code if exit_code is not None else task.exit_code(BUILD),
+        }
+    )
 
 
 def missing(status: BuildStatus, at: Stamp) -> BuildStatus:

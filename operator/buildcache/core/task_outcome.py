@@ -31,6 +31,8 @@ class Failed:
     exit_code: int | None = None
     explained_by: str | None = None
     hint: str = ""
+    final: bool = False
+    """Not to be tried again, although the reason would allow it."""
 
     @property
     def failure_class(self) -> FailureClass:
@@ -186,6 +188,7 @@ def _stopped_by_others(task: Task, code: int | None) -> Failed:
         _said("the task was stopped from outside the operator", task.stopped_reason),
         exit_code=code,
         hint="somebody or something called StopTask: CloudTrail says who; then create the Build again",
+        final=True,
     )
 
 

@@ -20,8 +20,10 @@ from buildcache.api.cache import BuildCache
 from buildcache.api.meta import FINISHED_LABEL, Metadata, seconds
 from buildcache.api.problems import problems, summary
 from buildcache.aws.tasks import Refused
-from buildcache.core import build_end, build_status
+from buildcache.core import build_end, build_status, intent, retry
 from buildcache.core.build import (
+    LOOK_GRACE,
+    LOOK_PERIOD,
     TOKEN_LIFE,
     StartTask,
     Wait,
@@ -29,12 +31,15 @@ from buildcache.core.build import (
     attempt_number,
     created_at,
     guard,
+    in_line,
     is_held,
     is_terminal,
     moment,
     nothing_found,
+    overdue,
     trusted_task,
     unlaunched_at,
+    unplaced,
     unreadable,
 )
 from buildcache.core.build_end import Evidence
@@ -43,15 +48,21 @@ from buildcache.core.errors import Denied, Rejected, Trouble, Unavailable
 from buildcache.core.log_text import one_line
 from buildcache.core.status import Reason
 from buildcache.core.task_outcome import Failed
-from buildcache.core.task_state import MISSING_GRACE, Missing, TaskRef, record_expired
+from buildcache.core.task_state import MISSING_GRACE, Missing, Task, TaskRef, record_expired
 
 from .collection import Collection
-from .executor import Executor, cluster_of
+from .executor import Executor
 from .outcome import Outcome
 from .view import View
-from .withdrawal import Withdrawal
+from .withdrawal import Withdrawal, find_task
 
 logger = logging.getLogger(__name__)
+
+TOLD_AFTER = 5.0
+"""Seconds that a Build waits for its turn at ECS before its status says so."""
+
+STOPPING_PERIOD = 30.0
+"""Seconds between passes over a Build whose task stops; the poller tells when it has."""
 
 MISSING_PERIOD, TROUBLE_PERIOD = 60.0, 60.0
 """Seconds between passes over a Build whose task ECS does not show, or may not be asked about."""
@@ -128,6 +139,11 @@ class BuildReconciler:
 
     def _launch(self, case: _Case) -> Outcome:
         build, now = case.build, case.now
+        if build.spec.cancel:
+            return self._cancel(case)
+        pause = retry.due_in(build, now)
+        if pause > 0:
+            return Outcome(again_after=pause)
         attempt = attempt_number(case.status)
         if case.cache_problem:
             step: Wait | Failed | StartTask = unreadable(build, case.cache_problem, now)
@@ -137,22 +153,46 @@ class BuildReconciler:
             return _wait(case, step)
         if isinstance(step, Failed):
             return self._give_up(case, step)
+        if not is_held(build.metadata) and case.cache is not None:
+            seen = self._view.line_of(build.metadata.namespace, case.cache.metadata.name)
+            place = in_line(build, case.cache, seen, now)
+            if isinstance(place, Wait):
+                return _wait(case, place)
+            if isinstance(place, Failed):
+                return self._fail(case, place)
         before = guard(build, now)
         if before == "hold":
             return Outcome(finalizer="add")
         return self._look(case, step) if before == "look" else self._run(case, step)
 
+    def _cancel(self, case: _Case) -> Outcome:
+        """No task is known. One that may have been started all the same is looked for, and stopped when it is found."""
+        cancelled, status = intent.end(Reason.CANCELLED), case.status
+        if not is_held(case.build.metadata) or case.cache is None:
+            return self._fail(case, cancelled)
+        found = find_task(self._executor, case.uid, status, case.cache, None)
+        if found is not None:
+            return _changed(status, build_status.adopted(status, found, case.at), again_after=0)
+        if build_status.is_refused(status):
+            return self._fail(case, cancelled)
+        request = status.attempts[-1].stop_request if status.attempts else None
+        since = (moment(request.requested_at) if request is not None else None) or case.now
+        if case.now - since >= LOOK_GRACE:
+            return self._fail(case, cancelled)
+        # The last RunTask may have had an effect that ECS does not list yet (trap T57).
+        return _changed(status, build_status.stopping(status, Reason.CANCELLED, case.at), again_after=LOOK_PERIOD)
+
     def _give_up(self, case: _Case, failure: Failed) -> Outcome:
         """End a Build without a task; one that may have been started after all is looked for, so that it is not left behind."""
-        if is_held(case.build.metadata) and case.cache is not None:
-            found = self._executor.find(cluster_of(case.cache.spec.region, case.cache.spec.cluster_arn), case.uid, None)
+        if is_held(case.build.metadata):
+            found = find_task(self._executor, case.uid, case.status, case.cache, None)
             if found is not None:
                 return _changed(case.status, build_status.adopted(case.status, found, case.at), again_after=0)
         return self._fail(case, failure)
 
     def _look(self, case: _Case, step: StartTask) -> Outcome:
         """The client token may be dead: ask ECS for a task before anything is started."""
-        found = self._executor.find(cluster_of(step.region, step.cluster_arn), case.uid, step.family)
+        found = find_task(self._executor, case.uid, case.status, case.cache, step.family)
         if found is not None:
             logger.info("found task", extra={"build": case.uid, "task": found.arn})
             return _changed(
@@ -170,8 +210,13 @@ class BuildReconciler:
             answer = self._executor.start(step, case.uid, case.now)
         except (Denied, Rejected) as error:
             return self._refused(case, error)
+        if isinstance(answer, Refused) and answer.again_after is not None:
+            return self._queue(case, answer, answer.again_after)
         if isinstance(answer, Refused):
-            told = build_status.pending(case.status, answer.reason, one_line(answer.message, _MESSAGE), case.at)
+            message = one_line(answer.message, _MESSAGE)
+            if overdue(case.build, case.now) >= 0:
+                return self._fail(case, unplaced(case.build, answer.reason, message))
+            told = build_status.pending(case.status, answer.reason, message, case.at)
             if case.now - unlaunched_at(case.build, case.now) >= TOKEN_LIFE / 2:
                 # ECS has just said that there is no task: noted now and then, so that a restart finds a note that is young.
                 told = build_status.recorded(told, case.at)
@@ -181,6 +226,15 @@ class BuildReconciler:
         again_after = 0 if answer.phase == "Stopped" else None
         launched = build_status.launched(case.status, case.build, step, answer, case.at)
         return _changed(case.status, launched, again_after=again_after)
+
+    def _queue(self, case: _Case, answer: Refused, again_after: float) -> Outcome:
+        """ECS was not asked: it is not this Build's turn yet. Short waits are not worth a write."""
+        if overdue(case.build, case.now) >= 0:
+            return self._give_up(case, unplaced(case.build, answer.reason, answer.message))
+        told = case.status
+        if again_after >= TOLD_AFTER:
+            told = build_status.pending(told, answer.reason, answer.message, case.at)
+        return _changed(case.status, told, again_after=again_after)
 
     def _refused(self, case: _Case, error: Trouble) -> Outcome:
         """A person must change something; perhaps somebody does within timeouts.start."""
@@ -205,7 +259,7 @@ class BuildReconciler:
         if not is_held(case.build.metadata):
             return Outcome(finalizer="add")
         status, now = case.status, case.now
-        sighting = self._executor.observe(ref, case.uid, now)
+        sighting = self._executor.observe(ref, case.uid, now, build_status.log_group(case.build))
         seen = sighting.seen
         if isinstance(seen, Missing):
             return self._miss(case, ref, seen)
@@ -219,7 +273,7 @@ class BuildReconciler:
             self._executor.forget(ref, case.uid)
             return self._launch(_disown(case))
         if seen.phase != "Stopped":
-            return _changed(status, build_status.followed(status, seen, case.at))
+            return self._watch(case, ref, seen)
         collected = self._collection.collect(case.build, ref, seen, sighting.stopped_since, now)
         if collected is None:
             return Outcome(again_after=self._collection.period)
@@ -229,9 +283,34 @@ class BuildReconciler:
             "task ended",
             extra={"build": case.uid, "task": ref.arn, "reason": failure.reason if failure else "Completed"},
         )
-        if failure is not None:
+        if failure is None:
+            return _ended(build_end.succeeded(status, case.build, evidence, case.at))
+        if case.build.spec.cancel and failure.failure_class == "Infrastructure":
+            # Gone before it was stopped: what was asked for has come about, and there is nothing to try again.
+            failure = intent.end(Reason.CANCELLED)
+        if not retry.is_retried(case.build, failure):
             return self._fail(case, failure, evidence)
-        return _ended(build_end.succeeded(status, case.build, evidence, case.at))
+        told = build_status.retrying(status, seen, failure, case.build.spec.retries, case.at)
+        return _changed(status, told, again_after=retry.pause(attempt_number(status)).total_seconds())
+
+    def _watch(self, case: _Case, ref: TaskRef, task: Task) -> Outcome:
+        """The task is on its way: let it go on, or have it stopped."""
+        status, row = case.status, case.status.attempts[-1]
+        if (reason := intent.noted(row)) is None:
+            wish = intent.wish(case.build, case.cache, task, case.now)
+            if wish.reason is not None:
+                return _changed(status, build_status.stopping(status, wish.reason, case.at), again_after=0)
+            return _changed(status, build_status.followed(status, task, case.at), again_after=wish.again_after)
+        told = build_status.stopping(status, reason, case.at)
+        if task.desired_status == "STOPPED":
+            return _changed(status, told, again_after=STOPPING_PERIOD)
+        logger.info("stopping task", extra={"build": case.uid, "task": ref.arn, "why": reason.value})
+        try:
+            wait = self._executor.stop(ref, case.uid, f"{intent.STOPPED_BY}{intent.WHY[reason]}", case.now)
+        except (Denied, Rejected) as error:
+            told = build_status.pending(status, Reason.CANCELLING, one_line(str(error), _MESSAGE), case.at)
+            return _changed(status, told, again_after=TROUBLE_PERIOD)
+        return _changed(status, told, again_after=wait or STOPPING_PERIOD)
 
     def _miss(self, case: _Case, ref: TaskRef, seen: Missing) -> Outcome:
         launched = moment(case.status.attempts[-1].started_at) or created_at(case.build.metadata, case.now)
@@ -239,8 +318,10 @@ class BuildReconciler:
             long = case.now - seen.since >= MISSING_GRACE
             told = build_status.missing(case.status, case.at) if long else case.status
             return _changed(case.status, told, again_after=MISSING_PERIOD)
-        report = self._collection.report(case.build, ref)
         self._executor.forget(ref, case.uid)
+        if (reason := intent.noted(case.status.attempts[-1])) is not None:
+            return self._fail(case, intent.end(reason))
+        report = self._collection.report(case.build, ref)
         evidence = Evidence(report=report, history=self._collection.history(case.build))
         if report is not None and report.digest is not None:
             # The log outlives ECS's record of the task, and only a build that ended well has a digest to report.
@@ -313,7 +394,11 @@ def _changed(
 
 
 def _wait(case: _Case, wait: Wait) -> Outcome:
-    told = build_status.pending(case.status, wait.reason, wait.message, case.at)
+    if wait.position is None or case.cache is None:
+        told = build_status.pending(case.status, wait.reason, wait.message, case.at)
+    else:
+        limit = case.cache.spec.limits.max_concurrent_builds
+        told = build_status.queued(case.status, wait.position, limit, case.at)
     return _changed(case.status, told, again_after=wait.again_after)
 
 

@@ -11,6 +11,7 @@ from buildcache.core.build import Finished
 from buildcache.core.build_end import Evidence
 from buildcache.core.build_status import log_group
 from buildcache.core.errors import Denied, Rejected, Unavailable
+from buildcache.core.intent import intended
 from buildcache.core.report import Report
 from buildcache.core.task_outcome import Failed, explained, outcome
 from buildcache.core.task_state import Task, TaskRef
@@ -42,7 +43,7 @@ class Collection:
 
         The log only adds to what the exit codes say: without it the Build ends all the same.
         """
-        failure = outcome(task)
+        failure = intended(build.status.attempts[-1] if build.status.attempts else None, task) or outcome(task)
         draining = now - (stopped_since or now) < DRAIN
         report, tail = None, ""
         if task.exit_code(BUILD) is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -10,17 +11,24 @@ from buildcache.aws import task_logs, tasks
 from buildcache.aws.clients import Session
 from buildcache.aws.tasks import Refused
 from buildcache.core import kaniko_log, report
+from buildcache.core.bucket import Bucket
 from buildcache.core.build import StartTask
 from buildcache.core.log_text import tail
 from buildcache.core.report import Report
+from buildcache.core.status import Reason
 from buildcache.core.task_state import Described, Task, TaskRef
 from buildcache.core.tasks import BUILD, REPORT
 
 from .poller import Place, Poller, Sighting
+from .reports import Reports
 
 _REPORT_LINES = 20
 _TAIL_LINES = 100
 """Lines that are read: of the container `report`, whose last is the report, and for a failure's log tail."""
+
+
+STARTS, STOPS = (20.0, 80.0), (10.0, 15.0)
+"""Calls a second and at once, for each region. RunTask and StopTask share 40 and 100 of the account; Fargate takes 20 tasks a second."""
 
 
 class Executor(Protocol):
@@ -34,12 +42,15 @@ class Executor(Protocol):
         """Look for a task of this Build that no status tells of; among stopped ones too when a family is given."""
         ...
 
-    def observe(self, ref: TaskRef, uid: str, now: datetime) -> Sighting:
-        """Tell the newest that is known of a task. Costs no call."""
+    def observe(self, ref: TaskRef, uid: str, now: datetime, group: str = "") -> Sighting:
+        """Tell the newest that is known of a task, and follow it. `group`: where its report will be. Costs no call."""
         ...
 
-    def stop(self, ref: TaskRef, uid: str, reason: str, now: datetime) -> None:
-        """Have a task stopped; it will be observed stopped later. A task that is not there is stopped."""
+    def stop(self, ref: TaskRef, uid: str, reason: str, now: datetime) -> float:
+        """Have a task stopped; it will be observed stopped later. A task that is not there is stopped.
+
+        Returns the seconds until its turn when too many are to be stopped at once, else 0.
+        """
         ...
 
     def report(self, ref: TaskRef, group: str) -> Report | None:
@@ -56,14 +67,22 @@ class Executor(Protocol):
 
 
 class EcsExecutor:
-    """Tasks on ECS. The poller must describe with `describe` of the same session."""
+    """Tasks on ECS. `poller`, which the shell runs, is what looks at them."""
 
-    def __init__(self, session: Session, poller: Poller) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._poller = poller
+        self._reports = Reports(self._search)
+        self.poller = self._poller = Poller(self._describe, self._reports.ended)
+        self._lock = threading.Lock()
+        self._starts: dict[str, Bucket] = {}
+        self._stops: dict[str, Bucket] = {}
 
     def start(self, task: StartTask, uid: str, now: datetime) -> Task | Refused:
-        """RunTask."""
+        """RunTask, when it is its turn."""
+        with self._lock:
+            wait = self._starts.setdefault(task.region, Bucket(*STARTS)).reserve(uid, now)
+        if wait > 0:
+            return Refused(Reason.THROTTLED, "tasks are started as fast as AWS allows, in their order", wait)
         answer = tasks.run_task(self._session.region(task.region).ecs, task.request)
         if isinstance(answer, Task) and (ref := TaskRef.parse(answer.arn)) is not None:
             if answer.started_by == uid:
@@ -77,23 +96,34 @@ class EcsExecutor:
         """ListTasks and DescribeTasks."""
         return tasks.find_task(self._session.region(cluster.region).ecs, cluster.cluster, uid, family)
 
-    def observe(self, ref: TaskRef, uid: str, now: datetime) -> Sighting:
+    def observe(self, ref: TaskRef, uid: str, now: datetime, group: str = "") -> Sighting:
         """Read the poller."""
+        if group:
+            self._reports.expect(ref, group)
         return self._poller.latest(ref.arn, place(ref), uid, now)
 
-    def stop(self, ref: TaskRef, uid: str, reason: str, now: datetime) -> None:
+    def stop(self, ref: TaskRef, uid: str, reason: str, now: datetime) -> float:
         """StopTask. The answer goes to the poller, so that the next pass knows that it was asked for."""
+        with self._lock:
+            wait = self._stops.setdefault(ref.region, Bucket(*STOPS)).reserve(uid, now)
+        if wait > 0:
+            return wait
         task = tasks.stop_task(self._session.region(ref.region).ecs, ref.cluster, ref.arn, reason)
         if task is not None:
             self._poller.told(task, place(ref), uid, now)
+        return 0.0
 
     def report(self, ref: TaskRef, group: str) -> Report | None:
-        """GetLogEvents, once when the line is there; of Kaniko, which tells no more of its steps than its log, once more."""
+        """What was read with others, else GetLogEvents, once when the line is there; of Kaniko, which tells no more of its
+        steps than its log, once more.
+        """
         logs = self._session.region(ref.region).logs
-        lines = task_logs.last_lines(
-            logs, group, ref.stream(REPORT), _REPORT_LINES, enough=lambda page: report.parse(page) is not None
-        )
-        found = report.parse(lines or ())
+        found = self._reports.take(ref.arn)
+        if found is None:
+            lines = task_logs.last_lines(
+                logs, group, ref.stream(REPORT), _REPORT_LINES, enough=lambda page: report.parse(page) is not None
+            )
+            found = report.parse(lines or ())
         if found is not None and found.engine == "Kaniko":
             log = task_logs.last_lines(logs, group, ref.stream(BUILD), kaniko_log.MAX_LINES)
             found = kaniko_log.completed(found, log or ())
@@ -106,16 +136,14 @@ class EcsExecutor:
 
     def forget(self, ref: TaskRef, uid: str) -> None:
         """Tell the poller."""
+        self._reports.forget(ref.arn)
         self._poller.forget(ref.arn, uid)
 
+    def _describe(self, region: str, cluster: str, arns: Sequence[str]) -> Described:
+        return tasks.describe_tasks(self._session.region(region).ecs, cluster, arns)
 
-def ecs_poller(session: Session) -> Poller:
-    """A poller that asks ECS."""
-
-    def describe(region: str, cluster: str, arns: Sequence[str]) -> Described:
-        return tasks.describe_tasks(session.region(region).ecs, cluster, arns)
-
-    return Poller(describe)
+    def _search(self, region: str, group: str, streams: Sequence[str], since: datetime) -> Mapping[str, Sequence[str]]:
+        return task_logs.search(self._session.region(region).logs, group, streams, since)
 
 
 def place(ref: TaskRef) -> Place:

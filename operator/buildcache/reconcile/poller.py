@@ -9,12 +9,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from buildcache.core.bucket import Bucket
 from buildcache.core.errors import Denied, Rejected, Unavailable
 from buildcache.core.status import Reason
 from buildcache.core.task_state import Described, Missing, Observation, Task
+from buildcache.core.tasks import REPORT
 
 BATCH = 100
 """Tasks in one DescribeTasks, which is ECS's limit."""
@@ -22,14 +24,23 @@ BATCH = 100
 FEW, FAST, SLOW = 100, 2.0, 5.0
 """Up to FEW tasks are looked at every FAST seconds, more every SLOW ones: the account's 20 reads a second belong to others too."""
 
+LOOKS = (5.0, 25.0)
+"""DescribeTasks a second and at once, for each region: a quarter of what the account has. Enough for 2,500 tasks every SLOW seconds."""
+
 _PAUSE, _LONGEST_PAUSE = timedelta(seconds=5), timedelta(seconds=60)
 """After a failed look: doubled with each further one."""
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 _FORGET = timedelta(hours=1)
 """A task that has stopped, or is missing, and that no pass asked about for so long: its Build is gone."""
 
 Describe = Callable[[str, str, Sequence[str]], Described]
 """Region, cluster, ARNs → what ECS says. Raises Unavailable, Denied or Rejected."""
+
+
+Ended = Callable[[Sequence[str], datetime], None]
+"""ARNs of tasks that were found stopped and have reported; called before the keys of their Builds are returned."""
 
 
 class Place(NamedTuple):
@@ -58,6 +69,7 @@ class _Watched:
     place: Place
     keys: set[str]
     asked_at: datetime
+    looked_at: datetime = _NEVER
     task: Task | None = None
     missing_since: datetime | None = None
     stopped_since: datetime | None = None
@@ -80,10 +92,12 @@ class _Watched:
 class Poller:
     """Thread-safe. Keys are the UIDs of Builds; a task may have several, of which a pass trusts only its owner."""
 
-    def __init__(self, describe: Describe) -> None:
+    def __init__(self, describe: Describe, ended: Ended | None = None) -> None:
         self._describe = describe
+        self._ended = ended
         self._lock = threading.Lock()
         self._tasks: dict[str, _Watched] = {}
+        self._looks: dict[str, Bucket] = {}
 
     def latest(self, arn: str, place: Place, key: str, now: datetime) -> Sighting:
         """Return what is known of a task, and follow it from now on for this key."""
@@ -118,14 +132,37 @@ class Poller:
         with self._lock:
             self._prune(now)
             due: dict[Place, list[str]] = {}
-            for arn, watched in self._tasks.items():
+            # Who was looked at longest ago comes first: with more tasks than there are calls, all have their turn.
+            for arn, watched in sorted(self._tasks.items(), key=lambda item: item[1].looked_at):
                 if not watched.stopped() and watched.is_due(now):
                     due.setdefault(watched.place, []).append(arn)
+        before = set().union(*due.values())
         news: dict[str, None] = {}
         for place, arns in due.items():
             for batch in _batches(arns):
+                if not self._may_look(place, batch, now):
+                    break
                 news |= dict.fromkeys(self._look(place, batch, now))
+        if self._ended is not None and news:
+            self._ended(self._reported(before), now)
         return list(news)
+
+    def _reported(self, arns: Iterable[str]) -> list[str]:
+        """Of these, the tasks that have stopped and whose report is on its way or there."""
+        with self._lock:
+            tasks = [watched.task for arn in arns if (watched := self._tasks.get(arn)) is not None]
+        return [
+            task.arn for task in tasks if task is not None and task.phase == "Stopped" and task.exit_code(REPORT) == 0
+        ]
+
+    def _may_look(self, place: Place, batch: Sequence[str], now: datetime) -> bool:
+        with self._lock:
+            if not self._looks.setdefault(place.region, Bucket(*LOOKS)).take(now):
+                return False
+            for arn in batch:
+                if (watched := self._tasks.get(arn)) is not None:
+                    watched.looked_at = now
+            return True
 
     def _look(self, place: Place, arns: Sequence[str], now: datetime) -> list[str]:
         """One DescribeTasks, or more when ECS refuses the whole batch for the sake of one id."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from buildcache.core.admission import Line
     from buildcache.core.build import Finished
 
 
@@ -21,6 +22,10 @@ class View(Protocol):
 
     def builds_of(self, namespace: str, cache_name: str) -> Sequence[Mapping[str, Any]]:
         """Return the Builds of that cache that are not finished, oldest first."""
+        ...
+
+    def line_of(self, namespace: str, cache_name: str) -> Line:
+        """Return the line of that cache: who was admitted, and who waits."""
         ...
 
     def finished_of(self, namespace: str, cache_name: str) -> Sequence[Finished]:

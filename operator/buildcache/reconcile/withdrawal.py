@@ -12,9 +12,10 @@ from buildcache.api.build import BuildStatus
 from buildcache.api.cache import BuildCache
 from buildcache.api.meta import Metadata
 from buildcache.core import build_status
-from buildcache.core.build import LOOK_GRACE, LOOK_PERIOD, created_at, moment, trusted_task
+from buildcache.core.build import LOOK_GRACE, LOOK_PERIOD, created_at, foreign_attempts, moment, trusted_task
 from buildcache.core.build_status import Stamp
 from buildcache.core.errors import Denied, Rejected
+from buildcache.core.intent import STOPPED_BY
 from buildcache.core.log_text import one_line
 from buildcache.core.status import Reason
 from buildcache.core.task_state import MISSING_GRACE, Missing, Task, TaskRef, record_expired
@@ -80,7 +81,7 @@ class Withdrawal:
                 # Not ours, whatever the status says: it is left alone.
                 self._executor.forget(ref, uid)
         if task is None:
-            task = self._find(uid, cache)
+            task = find_task(self._executor, uid, status, cache, None)
             if task is None:
                 return status, LOOK_PERIOD if cache is not None and at.now - since < LOOK_GRACE else None
             ref = TaskRef.parse(task.arn)
@@ -89,13 +90,19 @@ class Withdrawal:
             if ref is not None:
                 self._executor.forget(ref, uid)
             return status, None
+        wait = 0.0
         if task.desired_status != "STOPPED":
             logger.info("stopping task", extra={"build": uid, "task": ref.arn, "why": why})
-            self._executor.stop(ref, uid, f"buildcache-operator: {why}", at.now)
-        return build_status.pending(status, Reason.CANCELLING, f"{why}: its task is being stopped", at), _FOLLOW_PERIOD
+            wait = self._executor.stop(ref, uid, f"{STOPPED_BY}{why}", at.now)
+        told = build_status.pending(status, Reason.CANCELLING, f"{why}: its task is being stopped", at)
+        return told, wait or _FOLLOW_PERIOD
 
-    def _find(self, uid: str, cache: BuildCache | None) -> Task | None:
-        """A task that shall run is all that matters here. Without a BuildCache nobody knows where to look."""
-        if cache is None:
-            return None
-        return self._executor.find(cluster_of(cache.spec.region, cache.spec.cluster_arn), uid, None)
+
+def find_task(
+    executor: Executor, uid: str, status: BuildStatus, cache: BuildCache | None, family: str | None
+) -> Task | None:
+    """Look for a task of the current attempt that no status tells of; without a BuildCache nobody knows where."""
+    if cache is None:
+        return None
+    found = executor.find(cluster_of(cache.spec.region, cache.spec.cluster_arn), uid, family)
+    return None if found is None or found.arn in foreign_attempts(status) else found

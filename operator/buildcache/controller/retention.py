@@ -1,0 +1,47 @@
+"""Which finished Builds are due to be deleted. They are not in the store: only the few that will go are kept here, by their time.
+
+Filled from lists of finished Builds and from the answers to our own last writes; used by `shell.py` on the event loop.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from datetime import datetime
+
+from buildcache.core.expiry import expires_at
+
+from .objects import Body, Key, is_released, key_of, uid_of
+
+
+class Retention:
+    """Keys by the moment at which they expire."""
+
+    def __init__(self) -> None:
+        self._due: list[tuple[datetime, Key, str]] = []
+        self._noted: dict[str, datetime] = {}
+
+    def note(self, build: Body) -> None:
+        """Take a Build as it is now; one that is not finished, or shall stay, is of no interest."""
+        uid, due = uid_of(build), expires_at(build) if is_released(build) else None
+        if due is None:
+            self._noted.pop(uid, None)
+        elif self._noted.get(uid) != due:
+            self._noted[uid] = due
+            heapq.heappush(self._due, (due, key_of("Build", build), uid))
+
+    def note_all(self, builds: Iterable[Body]) -> None:
+        """Take several."""
+        for build in builds:
+            self.note(build)
+
+    def take(self, now: datetime) -> list[Key]:
+        """Return the keys that are due and forget them: whether they still are is for a read to say."""
+        keys: list[Key] = []
+        while self._due and self._due[0][0] <= now:
+            due, key, uid = heapq.heappop(self._due)
+            # What was changed since has another entry, or none.
+            if self._noted.get(uid) == due:
+                del self._noted[uid]
+                keys.append(key)
+        return keys
