@@ -1,7 +1,7 @@
 """One lab for all tests that need one: started at the first of them, gone after the last."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -9,7 +9,7 @@ from lab.lab import Lab
 from tests.lab.world import World
 
 
-def _progress(capture: pytest.FixtureRequest) -> object:
+def _progress(capture: pytest.FixtureRequest) -> Callable[[str], None]:
     manager = capture.config.pluginmanager.getplugin("capturemanager")
 
     def say(line: str) -> None:

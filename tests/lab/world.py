@@ -176,7 +176,7 @@ class World:
 
     # ---- AWS and the lab
 
-    def aws(self, service: str) -> Any:
+    def aws(self, service: Any) -> Any:
         return boto3.client(
             service,
             endpoint_url=self.info["aws"],

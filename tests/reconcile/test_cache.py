@@ -41,16 +41,69 @@ def test_the_first_pass_only_asks_for_the_finalizer(cache: Cache, calls: Calls) 
     assert calls.names() == []
 
 
-def test_t11_a_settled_cache_costs_reads_only_and_no_status_write(cache: Cache, calls: Calls) -> None:
+SETTLED_LOOK = [
+    "DescribeSecurityGroups",
+    "DescribeFileSystems",
+    "DescribeLifecycleConfiguration",
+    "DescribeBackupPolicy",
+    "DescribeMountTargets",
+    "DescribeNetworkInterfaces",
+    "DescribeRepositories",
+    "ListTagsForResource",
+    "GetLifecyclePolicy",
+    "DescribeLogGroups",
+    "ListTagsForResource",
+]
+"""The reads of every drift check of a full BuildCache (docs/how-to/drift.md); one more is about its task definitions."""
+
+
+@pytest.mark.parametrize("executors", [1, 2, 8])
+def test_t11_a_settled_cache_costs_twelve_reads_and_no_write(cache: Cache, calls: Calls, executors: int) -> None:
+    first = cache.spec["executors"][0]
+    cache.spec["executors"] = [first, *({**KANIKO, "name": f"kaniko-{number}"} for number in range(executors - 1))]
     cache.settle()
+    cache.later(minutes=12)
+    cache.step()
     writes = cache.writes
-    for _ in range(5):
+    definitions = "DescribeTaskDefinition" if executors == 1 else "ListTaskDefinitionFamilies"
+    for _ in range(3):
         calls.reset()
         cache.later(minutes=12)
         cache.step()
+        assert calls.names() == [*SETTLED_LOOK, definitions]
+        assert len(calls.names()) <= 12
         assert calls.mutating() == []
-        assert len(calls.names()) <= 13
     assert cache.writes == writes
+    cache.later(minutes=62)
+    calls.reset()
+    cache.step()
+    assert calls.names().count("DescribeTaskDefinition") == executors  # once an hour everything is read
+    assert "DescribeClusters" in calls.names()
+
+
+def test_t26_a_task_definition_deregistered_by_hand_is_seen_also_where_one_read_serves_all(cache: Cache) -> None:
+    cache.spec["executors"].append(KANIKO)
+    cache.settle()
+    cache.later(minutes=12)
+    cache.step()
+    before = cache.part("executor/kaniko")
+    client("ecs").deregister_task_definition(taskDefinition=before)
+    cache.later(minutes=12)
+    cache.settle()
+    assert cache.part("executor/kaniko") != before
+    assert cache.conditions()["Drifted"] == ("False", "Corrected")
+
+
+def test_after_an_update_the_look_is_small_again(cache: Cache, calls: Calls) -> None:
+    cache.settle()
+    cache.edit(executors=[{**cache.spec["executors"][0], "memory": 4096}])
+    cache.settle()
+    cache.later(minutes=12)
+    cache.step()
+    calls.reset()
+    cache.later(minutes=12)
+    cache.step()
+    assert calls.names() == [*SETTLED_LOOK, "DescribeTaskDefinition"]
 
 
 def test_between_looks_aws_is_not_asked(cache: Cache, calls: Calls) -> None:
