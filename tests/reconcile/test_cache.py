@@ -299,6 +299,80 @@ def test_given_groups_are_the_only_ones_that_reach_the_file_system(cache: Cache,
     assert sorted(left_over(aws.world)["groups"]) == sorted(["builds", group["GroupName"]])
 
 
+# --- tags
+
+
+def tags_of(cache: Cache) -> dict[str, dict[str, str]]:
+    """Part → its tags in AWS."""
+    groups = client("ec2").describe_security_groups(
+        GroupIds=[cache.part("build-security-group"), cache.part("cache-security-group")]
+    )["SecurityGroups"]
+    system = client("efs").describe_file_systems()["FileSystems"][0]
+    repository = client("ecr").list_tags_for_resource(resourceArn=cache.part("repository"))["tags"]
+    group = client("logs").describe_log_groups()["logGroups"][0]
+    definition = client("ecs").describe_task_definition(taskDefinition=cache.part("executor/ec2"), include=["TAGS"])
+    return {
+        **{group["GroupName"]: {tag["Key"]: tag["Value"] for tag in group["Tags"]} for group in groups},
+        "file system": {tag["Key"]: tag["Value"] for tag in system["Tags"]},
+        "repository": {tag["Key"]: tag["Value"] for tag in repository},
+        "log group": client("logs").list_tags_for_resource(resourceArn=group["arn"].removesuffix(":*"))["tags"],
+        "executor": {tag["key"]: tag["value"] for tag in definition["tags"]},
+    }
+
+
+def test_tags_of_the_spec_are_followed_on_every_part_and_those_of_others_stay(
+    cache: Cache, aws: Aws, calls: Calls
+) -> None:
+    cache.spec["tags"] = {"team": "a", "cost": "7"}
+    cache.settle()
+    arn = cache.part("executor/ec2")
+    client("ec2").create_tags(
+        Resources=[cache.part("build-security-group")], Tags=[{"Key": "audit", "Value": "by hand"}]
+    )
+    client("ecr").tag_resource(resourceArn=cache.part("repository"), tags=[{"Key": "audit", "Value": "by hand"}])
+    assert {frozenset({"team": "a", "cost": "7"}.items()) <= tags.items() for tags in tags_of(cache).values()} == {True}
+    cache.edit(tags={"team": "b", "env": "test"})
+    cache.body["status"] = {"observedGeneration": -1}  # what was set before is known from AWS
+    cache.settle()
+    for part, tags in tags_of(cache).items():
+        assert (tags.get("team"), tags.get("env"), tags.get("cost")) == ("b", "test", None), part
+        assert tags["buildcache.dev/uid"] == cache.uid
+    assert cache.part("executor/ec2") == arn  # tags are no content
+    assert sum(tags.get("audit") == "by hand" for tags in tags_of(cache).values()) == 2
+    cache.edit(tags={})
+    cache.settle()
+    assert all("team" not in tags and "buildcache.dev/tag-keys" not in tags for tags in tags_of(cache).values())
+    assert sum(tags.get("audit") == "by hand" for tags in tags_of(cache).values()) == 2
+    calls.reset()
+    cache.later(minutes=12)
+    cache.settle()
+    assert calls.mutating() == []
+
+
+def test_a_tag_changed_by_hand_is_put_right(cache: Cache) -> None:
+    cache.spec["tags"] = {"team": "a"}
+    cache.settle()
+    before = tags_of(cache)
+    arn = cache.part("repository")
+    client("ecr").untag_resource(resourceArn=arn, tagKeys=["team"])
+    client("efs").tag_resource(ResourceId=cache.part("file-system"), Tags=[{"Key": "team", "Value": "z"}])
+    cache.later(minutes=12)
+    cache.settle()
+    assert tags_of(cache) == before
+    assert "repository tags" in cache.message("Drifted")
+
+
+def test_a_user_key_whose_removal_fails_is_not_forgotten(cache: Cache, aws: Aws) -> None:
+    cache.spec["tags"] = {"team": "a", "cost": "7"}
+    cache.settle()
+    aws.add_faults([{"operation": "UntagResource", "kind": "denied", "times": 4}])
+    cache.edit(tags={"team": "a"})
+    cache.settle()
+    cache.later(minutes=12)
+    cache.settle()
+    assert all("cost" not in tags for tags in tags_of(cache).values())
+
+
 # --- drift
 
 

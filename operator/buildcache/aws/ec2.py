@@ -109,6 +109,7 @@ def _security_group(group: "SecurityGroupTypeDef", owner: Tags) -> SecurityGroup
         owned=is_owned(tags, owner),
         ingress=_rules(group.get("IpPermissions", [])),
         egress=_rules(group.get("IpPermissionsEgress", [])),
+        tags=tags,
     )
 
 

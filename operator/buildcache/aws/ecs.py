@@ -84,6 +84,7 @@ def _describe(client: "ECSClient", family_or_arn: str, owner: Tags) -> TaskRevis
         revision=described["revision"],
         owned=is_owned(tags, owner),
         content_hash=tags.get(CONTENT_HASH_TAG, ""),
+        tags=tags,
     )
 
 

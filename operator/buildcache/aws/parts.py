@@ -11,7 +11,7 @@ from buildcache.core.action import Action
 from buildcache.core.desired import DesiredCache
 from buildcache.core.observed import ObservedCache, Subnet, TaskRevision
 
-from . import ec2, ecr, ecs, efs, logs
+from . import ec2, ecr, ecs, efs, logs, tagging
 from .clients import Clients
 from .errors import Absent, Exists, NotYet
 
@@ -163,5 +163,9 @@ def _apply(clients: Clients, action: Action) -> None:
             ecs.register_task_definition(clients.ecs, action)
         case act.DeregisterTaskDefinition():
             ecs.deregister_task_definition(clients.ecs, action)
+        case act.TagResource():
+            tagging.tag_resource(clients, action)
+        case act.UntagResource():
+            tagging.untag_resource(clients, action)
         case _:
             assert_never(action)

@@ -11,10 +11,11 @@ from . import action as act
 from .action import Action
 from .cache_file_system import plan_file_system, subnet_conflicts
 from .desired import ANYWHERE, NFS, DesiredCache, DesiredExecutor
-from .names import GroupRole
+from .names import CONTENT_HASH_TAG, GroupRole
 from .observed import ACTIVE, ObservedCache, Rule, SecurityGroup, TaskRevision
 from .plan import Conflict, Plan, Use, foreign
 from .status import BUILD_GROUP_PART, CACHE_GROUP_PART, LOG_GROUP_PART, REPOSITORY_PART, Reason, executor_part
+from .tagging import plan_tags
 
 CLUSTER_PART = "cluster"
 
@@ -83,7 +84,8 @@ def _group(
         actions.append(act.RevokeRules(role, have.id, "ingress", surplus))
     if surplus := have.egress - egress:
         actions.append(act.RevokeRules(role, have.id, "egress", surplus))
-    return Plan(tuple(actions))
+    part = BUILD_GROUP_PART if role == "build" else CACHE_GROUP_PART
+    return Plan(tuple(actions)) + plan_tags(part, act.Resource("ec2", have.id), want.tags, have.tags)
 
 
 def _unused_build_group(group: SecurityGroup, cache_group: SecurityGroup | None) -> Plan:
@@ -134,7 +136,8 @@ def _repository(want: DesiredCache, have: ObservedCache) -> Plan:
         actions.append(act.DeleteLifecyclePolicy(found.name))
     elif repository.policy is not None and repository.policy != found.policy:
         actions.append(act.PutLifecyclePolicy(found.name, repository.policy))
-    return Plan(tuple(actions), conflicts=conflicts)
+    tags = plan_tags(REPOSITORY_PART, act.Resource("ecr", found.arn), want.tags, found.tags)
+    return Plan(tuple(actions), conflicts=conflicts) + tags
 
 
 def _log_group(want: DesiredCache, have: ObservedCache) -> Plan:
@@ -143,9 +146,10 @@ def _log_group(want: DesiredCache, have: ObservedCache) -> Plan:
         return Plan((act.CreateLogGroup(want.log_group, want.tags),))
     if not found.owned:
         return Plan(conflicts=(foreign(LOG_GROUP_PART, f"log group {found.name}"),))
+    tags = plan_tags(LOG_GROUP_PART, act.Resource("logs", found.arn), want.tags, found.tags)
     if found.retention_days != want.log_retention_days:
-        return Plan((act.PutRetention(found.name, want.log_retention_days),))
-    return Plan()
+        return Plan((act.PutRetention(found.name, want.log_retention_days),)) + tags
+    return tags
 
 
 # --- executors -------------------------------------------------------------------------------------------------------------------
@@ -190,6 +194,10 @@ def _executors(want: DesiredCache, have: ObservedCache, use: Use) -> Plan:
             if ours - use.running - {current.arn}:
                 result += Plan(waiting=(f"older task definitions of executor {executor.name} are about to be retired",))
             keep |= ours
+        if current is not None:
+            resource = act.Resource("ecs", current.arn)
+            tags = {**want.tags, CONTENT_HASH_TAG: executor.definition.content_hash}
+            result += plan_tags(executor_part(executor.name), resource, tags, current.tags)
     unused = [revision for revision in have.revisions if revision.owned and revision.arn not in keep]
     return result + Plan(tuple(act.DeregisterTaskDefinition(revision.arn) for revision in unused))
 

@@ -8,6 +8,7 @@ from .desired import DesiredCache, DesiredFileSystem
 from .observed import AVAILABLE, FileSystem, MountTarget, ObservedCache
 from .plan import Blocked, Conflict, Plan, foreign
 from .status import FILE_SYSTEM_PART, Reason
+from .tagging import plan_tags
 
 SUBNETS_PART = "subnets"
 
@@ -28,7 +29,7 @@ def plan_file_system(want: DesiredCache, have: ObservedCache) -> Plan:
         return result + Plan((_create_file_system(want, want.file_system),))
     if not have.file_system.owned:
         return result + Plan(conflicts=(foreign(FILE_SYSTEM_PART, f"file system {have.file_system.id}"),))
-    return result + _settings(want.file_system, have.file_system) + _mount_targets(want, have, have.file_system)
+    return result + _settings(want, want.file_system, have.file_system) + _mount_targets(want, have, have.file_system)
 
 
 def _create_file_system(want: DesiredCache, file_system: DesiredFileSystem) -> Action:
@@ -38,11 +39,16 @@ def _create_file_system(want: DesiredCache, file_system: DesiredFileSystem) -> A
         throughput_mode=file_system.throughput_mode,
         provisioned_mibps=file_system.provisioned_mibps,
         backup=file_system.backup,
-        tags=want.tags,
+        tags=_tags(want),
     )
 
 
-def _settings(want: DesiredFileSystem, have: FileSystem) -> Plan:
+def _tags(want: DesiredCache) -> Mapping[str, str]:
+    """Beside those of every part a name, which is all that the AWS console shows of a file system."""
+    return {"Name": want.creation_token, **want.tags}
+
+
+def _settings(cache: DesiredCache, want: DesiredFileSystem, have: FileSystem) -> Plan:
     conflicts: tuple[Conflict, ...] = ()
     if want.kms_key is not None and have.kms_key is not None and want.kms_key != have.kms_key:
         message = f"spec.fileSystem.kmsKeyARN: file system {have.id} keeps the key that it was created with"
@@ -62,7 +68,8 @@ def _settings(want: DesiredFileSystem, have: FileSystem) -> Plan:
     ):
         # Last: while the change is under way the file system is `updating`, and takes no other one.
         actions.append(act.UpdateThroughput(have.id, want.throughput_mode, want.provisioned_mibps))
-    return Plan(tuple(actions), conflicts=conflicts)
+    tags = plan_tags(FILE_SYSTEM_PART, act.Resource("efs", have.id), _tags(cache), have.tags)
+    return Plan(conflicts=conflicts) + tags + Plan(tuple(actions))
 
 
 def mount_subnets(want: DesiredCache, have: ObservedCache) -> Mapping[str, str]:

@@ -18,6 +18,11 @@ MANAGED_BY = "buildcache-operator"
 CONTENT_HASH_TAG = f"{TAG_PREFIX}content-hash"
 """On a task definition revision: the hash of its content, which decides whether a new one is registered."""
 
+POLICY_TAG = f"{TAG_PREFIX}deletion-policy"
+"""On every part: what happens to it when its BuildCache goes, for whoever finds it afterwards."""
+KEYS_TAG = f"{TAG_PREFIX}tag-keys"
+"""On every part: which keys of `spec.tags` are on it, so that one that leaves the spec leaves the part, and no other does."""
+
 _TOKEN_LIMIT = 64  # EFS CreationToken and ClientToken, ECS clientToken
 _GROUP_LIMIT = 255
 _REPOSITORY_LIMIT = 256
