@@ -192,17 +192,63 @@ def test_toggling_the_file_system_and_enabled_makes_and_removes_the_stores(cache
 def test_t37_retain_leaves_everything_and_the_object_goes(cache: Cache, calls: Calls) -> None:
     cache.spec["deletionPolicy"] = "Retain"
     cache.settle()
+    assert {tags["buildcache.dev/deletion-policy"] for tags in tags_of(cache).values()} == {"Retain"}
     cache.delete()
     calls.reset()
     cache.settle()
     assert cache.is_gone()
-    assert calls.names() == []
+    assert calls.mutating() == []
+
+
+def test_t37_retain_right_before_the_deletion_still_marks_what_is_left(cache: Cache) -> None:
+    cache.settle()
+    cache.edit(deletionPolicy="Retain")
+    cache.delete()
+    cache.settle()
+    assert cache.is_gone()
+    assert {tags["buildcache.dev/deletion-policy"] for tags in tags_of(cache).values()} == {"Retain"}
+
+
+def test_t37_retain_ends_also_when_nothing_may_be_looked_at(cache: Cache, aws: Aws) -> None:
+    cache.settle()
+    aws.add_faults([{"operation": "DescribeSecurityGroups", "kind": "denied", "times": -1}])
+    cache.edit(deletionPolicy="Retain")
+    cache.delete()
+    cache.settle()
+    assert cache.is_gone()
+
+
+def test_fault_55_a_cache_made_anew_is_told_what_the_former_one_left_and_how_to_take_it_over(
+    cache: Cache, aws: Aws
+) -> None:
+    cache.spec["deletionPolicy"] = "Retain"
+    cache.settle()
+    cache.delete()
+    cache.settle()
+    again = Cache(aws, spec_of(aws.world), uid="22222222-2222-3333-4444-555555555555")
+    again.settle()
+    assert again.conditions()["Stalled"] == ("True", "ForeignResource")
+    message = again.message("Stalled")
+    assert f"earlier BuildCache of this name (UID {cache.uid}), kept by its deletionPolicy Retain" in message
+    for tag, call in (("repository", client("ecr")), ("log-group", client("logs"))):
+        arn = cache.part("repository") if tag == "repository" else f"{log_group_arn()}"
+        value = {"buildcache.dev/uid": again.uid}
+        tags: Any = [{"Key": key, "Value": text} for key, text in value.items()] if tag == "repository" else value
+        call.tag_resource(resourceArn=arn, tags=tags)
+    again.later(minutes=12)
+    again.settle()
+    assert again.conditions()["Ready"] == ("True", "Available")
+
+
+def log_group_arn() -> str:
+    return str(client("logs").describe_log_groups()["logGroups"][0]["arn"]).removesuffix(":*")
 
 
 def test_suspend_means_no_aws_write(cache: Cache, calls: Calls) -> None:
-    cache.spec["suspend"] = True
     cache.settle()
-    assert calls.mutating() == []
+    cache.edit(suspend=True)
+    calls.reset()
+    cache.settle()
     assert cache.conditions()["Ready"] == ("False", "Suspended")
     cache.delete()
     outcome = cache.step()
@@ -213,6 +259,15 @@ def test_suspend_means_no_aws_write(cache: Cache, calls: Calls) -> None:
     cache.edit(suspend=False)
     cache.settle()
     assert cache.is_gone()
+
+
+def test_a_suspended_cache_without_parts_goes_at_once(cache: Cache, calls: Calls) -> None:
+    cache.spec["suspend"] = True
+    cache.settle()
+    cache.delete()
+    cache.step()
+    assert cache.is_gone()
+    assert calls.mutating() == []
 
 
 def test_report_from_the_start_makes_nothing_and_asks_no_more_often_than_it_should(cache: Cache, calls: Calls) -> None:

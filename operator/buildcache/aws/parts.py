@@ -40,6 +40,7 @@ def observe(
     return replace(
         found,
         cluster_state=settled.cluster_state if settled else ecs.observe_cluster(clients.ecs, want.cluster_arn),
+        dns=settled.dns if settled else _dns(clients, want),
         subnets={**found.subnets, **_unknown_subnets(clients, want, found)},
         revisions=_revisions(clients, want, families, settled.revisions if settled else ()),
     )
@@ -96,6 +97,11 @@ def _observe(clients: Clients, want: DesiredCache) -> ObservedCache:
         repository=ecr.observe_repository(clients.ecr, want.repository_name, owner),
         log_group=logs.observe_log_group(clients.logs, want.log_group, owner),
     )
+
+
+def _dns(clients: Clients, want: DesiredCache) -> bool:
+    mounting = want.file_system is not None or want.given_file_system is not None
+    return ec2.observe_dns(clients.ec2, want.vpc_id) if mounting else True
 
 
 def _unknown_subnets(clients: Clients, want: DesiredCache, found: ObservedCache) -> Mapping[str, Subnet]:

@@ -8,7 +8,15 @@ from buildcache.api.cache import Drift
 
 from .names import GroupRole
 from .observed import Rule
-from .status import BUILD_GROUP_PART, CACHE_GROUP_PART, FILE_SYSTEM_PART, LOG_GROUP_PART, REPOSITORY_PART, executor_part
+from .status import (
+    BUILD_GROUP_PART,
+    CACHE_GROUP_PART,
+    FILE_SYSTEM_PART,
+    LOG_GROUP_PART,
+    REPOSITORY_PART,
+    TASK_DEFINITIONS_PART,
+    executor_part,
+)
 from .tasks import TaskDefinition
 
 Direction = Literal["ingress", "egress"]
@@ -311,7 +319,7 @@ def difference(action: Action) -> Drift:
             part = executor_part(action.executor)
             return Drift(part=part, field="contentHash", want=action.definition.content_hash)
         case DeregisterTaskDefinition():
-            return Drift(part="task-definitions", field="revision", want="inactive", have=action.arn)
+            return Drift(part=TASK_DEFINITIONS_PART, field="revision", want="inactive", have=action.arn)
         case TagResource():
             tags = ", ".join(f"{key}={value}" for key, value in sorted(action.tags.items()))
             return Drift(part=action.part, field="tags", want=tags[:512])

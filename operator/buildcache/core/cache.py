@@ -22,13 +22,14 @@ CLUSTER_PART = "cluster"
 
 def plan(want: DesiredCache, have: ObservedCache, use: Use | None = None) -> Plan:
     """All that is different, in the order of creation."""
+    use = use or Use()
     return (
         Plan(conflicts=subnet_conflicts(want, have))
         + _groups(want, have)
-        + plan_file_system(want, have)
+        + plan_file_system(want, have, use)
         + _repository(want, have)
         + _log_group(want, have)
-        + _executors(want, have, use or Use())
+        + _executors(want, have, use)
     )
 
 
@@ -124,7 +125,7 @@ def _repository(want: DesiredCache, have: ObservedCache) -> Plan:
     if found is None:
         return Plan((act.CreateRepository(repository.name, repository.kms_key, want.tags),))
     if not found.owned:
-        return Plan(conflicts=(foreign(REPOSITORY_PART, f"repository {repository.name}"),))
+        return Plan(conflicts=(foreign(REPOSITORY_PART, f"repository {repository.name}", found.tags, want.identity),))
     conflicts: tuple[Conflict, ...] = ()
     if repository.kms_key is not None and repository.kms_key != found.kms_key:
         message = f"spec.registry.kmsKeyARN: repository {found.name} keeps the encryption that it was created with"
@@ -145,7 +146,7 @@ def _log_group(want: DesiredCache, have: ObservedCache) -> Plan:
     if found is None:
         return Plan((act.CreateLogGroup(want.log_group, want.tags),))
     if not found.owned:
-        return Plan(conflicts=(foreign(LOG_GROUP_PART, f"log group {found.name}"),))
+        return Plan(conflicts=(foreign(LOG_GROUP_PART, f"log group {found.name}", found.tags, want.identity),))
     tags = plan_tags(LOG_GROUP_PART, act.Resource("logs", found.arn), want.tags, found.tags)
     if found.retention_days != want.log_retention_days:
         return Plan((act.PutRetention(found.name, want.log_retention_days),)) + tags

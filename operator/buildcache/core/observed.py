@@ -119,4 +119,6 @@ class ObservedCache:
     repository: Repository | None = None
     log_group: LogGroup | None = None
     cluster_state: str | None = None
+    dns: bool = True
+    """Whether the VPC gives out the names by which file systems are mounted."""
     revisions: tuple[TaskRevision, ...] = ()
