@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN    := .venv/bin
 SHELL  := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test up down check crds image bench-dispatch
+.PHONY: help install demo test up down check chaos crds image bench-dispatch
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test: install ## All tests that this machine can run, the fast ones first; says 
 	$(RUN)/pytest -q tests -m "not lab and not docker" --ignore tests/api --ignore tests/core
 	@echo "test 3/3: the whole on real parts: kube-apiserver, the operator as a process, AWS stand-in, containers and BuildKit"
 	$(RUN)/pytest -q tests -m "lab or docker"
+
+chaos: install ## kill -9 and spoilt calls at every effect of the operator: the end must be the same (about 20 minutes)
+	@$(RUN)/python -m lab chaos
 
 bench-dispatch: install ## 100 Builds at 5 a second: time from creating a Build to RunTask, printed as a table
 	@$(RUN)/python -m lab bench-dispatch
