@@ -1,5 +1,6 @@
 """The BuildCache pass when AWS, people and the operator's own end get in its way."""
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ from buildcache.aws import efs as efs_driver
 from buildcache.aws import parts
 from buildcache.core.action import Action
 from buildcache.core.build import Finished
+from buildcache.core.names import Identity, creation_token
 from lab.aws import Aws
 from tests.reconcile.conftest import Cache, Calls, client, left_over, spec_of
 
@@ -247,6 +249,19 @@ def test_t7_two_operators_of_one_account_with_the_same_names_do_not_touch_each_o
     one_of_each(aws)
 
 
+def test_t03_a_file_system_of_our_token_without_our_tags_is_left_alone(cache: Cache, aws: Aws) -> None:
+    token = creation_token(Identity(cache.cluster_id, "team-a", cache.name, cache.uid))
+    made = client("efs").create_file_system(CreationToken=token, Encrypted=True)
+    cache.settle()
+    assert cache.conditions()["Stalled"] == ("True", "ForeignResource")
+    assert made["FileSystemId"] in cache.message("Stalled")
+    assert client("efs").describe_mount_targets(FileSystemId=made["FileSystemId"])["MountTargets"] == []
+    cache.delete()
+    cache.settle()
+    assert cache.is_gone()
+    assert left_over(aws.world) == {"file systems": [made["FileSystemId"]]}
+
+
 # --- what the spec names
 
 
@@ -455,7 +470,71 @@ def test_t13_t15_waiting_asks_less_and_less_often_and_says_when_it_is_too_long(
     assert "Stalled" not in cache.conditions()
 
 
+@pytest.mark.parametrize(
+    ("operation", "code"),
+    [
+        ("AuthorizeSecurityGroupIngress", "InvalidGroup.NotFound"),
+        ("CreateMountTarget", "SecurityGroupNotFound"),
+    ],
+)
+def test_t44_a_group_that_is_not_visible_everywhere_yet_is_waited_for(
+    cache: Cache, aws: Aws, operation: str, code: str
+) -> None:
+    aws.add_faults([{"operation": operation, "kind": "error", "times": 4, "code": code, "status": 400}])
+    seen: set[str] = set()
+    for _ in range(60):
+        outcome = cache.step()
+        seen |= cache.conditions().keys()
+        if cache.conditions().get("Ready") == ("True", "Available"):
+            break
+        cache.later(seconds=outcome.again_after or 1.0)
+        time.sleep(0.02)
+    assert cache.conditions()["Ready"] == ("True", "Available")
+    assert "Stalled" not in seen
+
+
+def test_t39_a_denied_cache_does_not_hold_another(cache: Cache, aws: Aws) -> None:
+    other = Cache(aws, spec_of(aws.world), name="other", uid="99999999-2222-3333-4444-555555555555")
+    aws.add_faults([{"operation": "CreateRepository", "kind": "denied", "times": -1}])
+    cache.settle()
+    assert cache.conditions()["Stalled"] == ("True", "AccessDenied")
+    aws.clear_faults()
+    other.settle()
+    assert cache.conditions()["Stalled"] == ("True", "AccessDenied")
+    assert other.conditions()["Ready"] == ("True", "Available")
+
+
 # --- deletion
+
+
+def test_t29_aws_that_lets_go_slowly_is_waited_for(cache: Cache, aws: Aws) -> None:
+    cache.settle()
+    aws.add_faults(
+        [
+            {"operation": "DeleteMountTarget", "kind": "error", "times": 4, "code": "DependencyTimeout", "status": 504},
+            {"operation": "DeleteFileSystem", "kind": "error", "times": 10, "code": "FileSystemInUse", "status": 409},
+        ]
+    )
+    cache.delete()
+    for _ in range(80):
+        outcome = cache.step()
+        assert "Stalled" not in cache.conditions()
+        if cache.is_gone():
+            break
+        cache.later(seconds=outcome.again_after or 2.0)
+        time.sleep(0.02)
+    assert cache.is_gone()
+    assert left_over(aws.world) == {}
+
+
+def test_t34_a_repository_with_images_goes_with_them(cache: Cache, aws: Aws) -> None:
+    cache.settle()
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": []})
+    client("ecr").put_image(repositoryName=REPOSITORY, imageManifest=manifest, imageTag="web.buildcache")
+    cache.delete()
+    cache.settle()
+    assert cache.is_gone()
+    assert left_over(aws.world) == {}
 
 
 def test_t35_an_object_that_never_had_parts_goes_at_once(cache: Cache, calls: Calls) -> None:
