@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN    := .venv/bin
 SHELL  := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test up down check chaos crds image bench-dispatch
+.PHONY: help install demo test up down check chaos crds image bench-dispatch bench-caches
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ chaos: install ## kill -9 and spoilt calls at every effect of the operator: the 
 
 bench-dispatch: install ## 100 Builds at 5 a second: time from creating a Build to RunTask, printed as a table
 	@$(RUN)/python -m lab bench-dispatch
+
+bench-caches: install ## 100 BuildCaches at once under AWS's rate limits: time until Ready and calls, printed as a table
+	@$(RUN)/python -m lab bench-caches
 
 crds: install ## Generate crds/ and docs/reference.md from the models
 	@$(RUN)/python crds/generate.py

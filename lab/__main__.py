@@ -1,4 +1,4 @@
-"""`python -m lab`: up, down, status, demo, chaos, bench-dispatch for people and make; serve is what `up` starts."""
+"""`python -m lab`: up, down, status, demo, chaos, bench-dispatch, bench-caches for people and make; serve is what `up` starts."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("demo", help="the whole walk: a cache, a cold build, a warm one, one after a change, clean-up")
     commands.add_parser("chaos", help="kill the operator and spoil its calls at each effect, in a lab of its own")
     commands.add_parser("bench-dispatch", help="time from the creation of a Build to RunTask, in a lab of its own")
+    commands.add_parser("bench-caches", help="100 BuildCaches at once, in a lab of its own")
     options = parser.parse_args(arguments)
     folder = Folder.from_environment()
     try:
@@ -60,6 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from lab.bench import main as bench
 
                 return bench()
+            case "bench-caches":
+                from lab.bench_caches import main as bench_caches
+
+                return bench_caches()
             case "chaos":
                 from lab.chaos import main as chaos
 

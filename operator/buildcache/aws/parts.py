@@ -166,8 +166,10 @@ def _apply(clients: Clients, action: Action) -> None:
         case act.DeleteLogGroup():
             logs.delete_log_group(clients.logs, action)
         case act.RegisterTaskDefinition():
+            clients.definitions.take()
             ecs.register_task_definition(clients.ecs, action)
         case act.DeregisterTaskDefinition():
+            clients.definitions.take()
             ecs.deregister_task_definition(clients.ecs, action)
         case act.TagResource():
             tagging.tag_resource(clients, action)
