@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
 from lab.aws import Aws
 from lab.command import Progress
@@ -15,7 +16,7 @@ from lab.dockerd import LABEL, Dockerd
 from lab.ecs.docker_runtime import DockerRuntime
 from lab.ecs.runtime import Runtime
 from lab.files import Folder, RuntimeName
-from lab.images import Images
+from lab.images import BUILDKIT, Images
 from lab.process import Processes
 from lab.registry import Registry
 from lab.toolchain import cache_folder
@@ -59,6 +60,10 @@ class Cloud:
         assert self._aws is not None, "the cloud was not started"
         return self._aws
 
+    def registry_down(self) -> AbstractContextManager[None]:
+        """The registry answers nobody for as long."""
+        return self._registry.down()
+
     def start(self) -> None:
         """AWS answers, with a network and an ECS cluster in it, and its tasks can run."""
         if self._runtime == "docker":
@@ -88,6 +93,9 @@ class Cloud:
                     aws_url=lambda: self.url,
                     region=self.region,
                     state_dir=self._folder.path,
+                    socket=self._engine.socket,
+                    buildkit=BUILDKIT,
+                    provide=images.provide,
                 )
             )
             self.runner_image = names.result().operator

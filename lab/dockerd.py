@@ -87,6 +87,12 @@ class Dockerd:
         """Whether the lab started this engine and may do in it as it likes."""
         return self._engine is not None and self._engine.slot is not None
 
+    @property
+    def socket(self) -> str:
+        """Where the engine listens; only after `start`."""
+        assert self._engine is not None, "the engine was not started"
+        return self._engine.host.removeprefix("unix://")
+
     def start(self) -> docker.DockerClient:
         """An engine that answers, without containers or volumes of an earlier lab in this folder."""
         if host := self._find_users(self._progress):

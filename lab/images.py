@@ -1,4 +1,4 @@
-"""The images that tasks of the lab run: the operator's own, BuildKit's, and the base image of the sample.
+"""The images that tasks of the lab run: the operator's own, BuildKit's, the base image of the sample, and Docker's client when asked.
 
 Called by `lab.cloud` when registry and engine are up. Each image is pulled where a public registry answers, else built here
 under the same name, and left alone as long as what it is made of stays the same (a label holds the hash of that). What was
@@ -29,6 +29,7 @@ from lab.toolchain import cache_folder, ensure, locked, source_folder
 
 BASE = "debian:12"
 BUILDKIT = "moby/buildkit:v0.32.2"
+DOCKER = "docker:29.1.3-cli"
 PYTHON = "buildcache-lab/python"
 OPERATOR = "buildcache-operator"
 
@@ -77,6 +78,13 @@ class Images:
             self._on_push()
         return ImageNames(operator=self._operator(base), buildkit=self._buildkit(base), base=name)
 
+    def provide(self, name: str) -> bool:
+        """Have an image that a task names and the engine lacks; False when it is none of those that the lab can make."""
+        if name != DOCKER:
+            return False
+        self._docker(self._base())
+        return True
+
     def _load(self) -> None:
         """Load the archives of `docker save` that LAB_IMAGES names."""
         for name in filter(None, self._archives.split(":")):
@@ -123,6 +131,17 @@ class Images:
             self._build(BUILDKIT, files, inputs, BASE, executable=[program.name for program in programs])
             image_archive.keep(self._client, BUILDKIT, inputs)
             return BUILDKIT
+
+    def _docker(self, base: str) -> None:
+        bundle, dockerfile = debian.host_bundle(), (DOCKERFILES / "docker.Dockerfile").read_bytes()
+        inputs = fingerprint(base, dockerfile, bundle, toolchain.fingerprint(toolchain.MODULES["buildx"]))
+        with self._alone():
+            if self._usable(DOCKER, inputs) or self._pull(DOCKER) or self._load_kept(DOCKER, inputs):
+                return
+            plugin = ensure("docker-buildx", self._progress)
+            files = {"Dockerfile": dockerfile, "ca-certificates.crt": bundle, plugin.name: plugin.read_bytes()}
+            self._build(DOCKER, files, inputs, BASE, executable=[plugin.name])
+            image_archive.keep(self._client, DOCKER, inputs)
 
     def _operator(self, base: str) -> str:
         python_files = {

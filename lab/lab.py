@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -96,6 +96,11 @@ class Lab:
         self._closers.close()
         # A part that was still on its way up has children that its closer did not know yet.
         sweep(self.folder.path, self.folder.processes)
+
+    def registry_down(self) -> AbstractContextManager[None]:
+        """The registry answers nobody for as long. Only with containers."""
+        assert self._cloud is not None, "the lab was not started"
+        return self._cloud.registry_down()
 
     def _start(self) -> LabInfo:
         # Closers are in place before anything starts; those of parts that never started do nothing.

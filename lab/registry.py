@@ -11,8 +11,8 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,24 @@ class Registry:
 
     def start(self) -> str:
         """Serve what the seed holds; answers the address."""
-        program = ensure("registry", self._progress)
         self._folder.mkdir(parents=True, exist_ok=True)
         if self._seed is not None and not self.storage.exists():
             with self._locked(self._seed):
                 if self._seed.is_dir():
                     copy_storage(self._seed, self.storage)
+        return self._serve(None)
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """Nothing answers at its address for a while; then it is there again, with all it held."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self._serve(int(self.address.rpartition(":")[2]))
+
+    def _serve(self, on: int | None) -> str:
+        program = ensure("registry", self._progress)
         settings = self._folder / "config.yml"
 
         def command(port: int) -> list[str | Path]:
@@ -61,6 +73,7 @@ class Registry:
             timeout=30,
             # Its tracing would look for a collector on loopback and fill the log with failures.
             env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
+            on=on,
         )
         self.address = f"127.0.0.1:{port}"
         return self.address

@@ -48,10 +48,11 @@ def start_server(
     timeout: float,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    on: int | None = None,
 ) -> tuple[Child, int]:
-    """Start `command(port)` and wait until `is_ready(port)`; answers the child and its port."""
+    """Start `command(port)` and wait until `is_ready(port)`; answers the child and its port, which is `on` where that is given."""
     for attempt in range(1, ATTEMPTS + 1):
-        port = free_port()
+        port = on or free_port()
         child = processes.start(name, command(port), env=env, cwd=cwd)
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:

@@ -62,6 +62,8 @@ MODULES = {
                 ("buildkitd", "github.com/moby/buildkit/cmd/buildkitd"),
             ),
         ),
+        # The name is that of a plugin of the Docker command line.
+        Module("buildx", (("docker-buildx", "github.com/docker/buildx/cmd/buildx"),)),
     )
 }
 

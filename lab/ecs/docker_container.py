@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,6 +23,8 @@ class Host:
     efs: Path
     """Holds a directory for each file system and access point."""
     missing_capabilities: Sequence[str] = ()
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """Where paths of an instance lie on this machine, for those that lie elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def mounts(task: Task, host: Host) -> Mounts:
     for volume in task.definition.get("volumes") or ():
         name = volume["name"]
         if source := (volume.get("host") or {}).get("sourcePath"):
-            sources[name] = source
+            sources[name] = host.paths.get(source, source)
         elif efs := volume.get("efsVolumeConfiguration"):
             folder = efs_folder(host.efs, efs)
             folders.append(folder)

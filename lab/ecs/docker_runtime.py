@@ -2,6 +2,7 @@
 
 One thread for each live container follows it from creation to removal; threads of one task meet in `_Run`. A builder's
 container begins with an empty root every time, as on a new instance, so a warm build owes nothing to this machine.
+Engines that want a builder on the instance get one for each task (`docker_builder`).
 What differs from an ECS instance: all tasks share the host's network, and images of all containers are pulled before the
 first one starts (the agent's ECS_PULL_DEPENDENT_CONTAINERS_UPFRONT).
 """
@@ -22,10 +23,12 @@ import docker
 import docker.errors
 import requests
 
-from lab.ecs import docker_container
+from lab.ecs import docker_builder, docker_container
+from lab.ecs.docker_builder import Builders
 from lab.ecs.docker_container import Host, Mounts
 from lab.ecs.docker_privileges import missing_capabilities
 from lab.ecs.task import Task
+from lab.errors import LabError
 
 logger = logging.getLogger(__name__)
 
@@ -71,9 +74,15 @@ class DockerRuntime:
         aws_url: Callable[[], str],
         region: str,
         state_dir: Path,
+        socket: str,
+        buildkit: str,
+        provide: Callable[[str], bool] = lambda _: False,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """`label` goes on everything made here. `aws_url` is asked when a task starts; AWS may start after its runtime."""
+        """`label` goes on everything made here. `aws_url` is asked when a task starts; AWS may start after its runtime.
+
+        `socket` is the engine's, `buildkit` the image of builders. `provide` has an image that the engine lacks, if it can.
+        """
         self._api = client.api
         self._label = dict(label)
         self._registry = registry
@@ -81,7 +90,17 @@ class DockerRuntime:
         self._region = region
         self._folder = state_dir / "ecs"
         self._environment = dict(environment or {})
+        self._provide = provide
         self._missing = missing_capabilities()
+        self._builders = Builders(
+            self._api,
+            image=buildkit,
+            label=label,
+            registry=registry,
+            folder=self._folder / "builders",
+            socket=socket,
+            missing_capabilities=self._missing,
+        )
         # With the systemd driver a container's group has another name, and only machines without systemd were seen to
         # withhold a capability.
         self._has_plain_groups = client.info().get("CgroupDriver") == "cgroupfs"
@@ -135,6 +154,7 @@ class DockerRuntime:
             for definition in run.task.definition["containerDefinitions"]:
                 self._pull(run, definition["image"])
             self._make_volumes(run)
+            self._make_builder(run)
         except _NeverStarted as error:
             if not self._given_up(run):
                 run.task.failed_to_start(str(error))
@@ -191,6 +211,9 @@ class DockerRuntime:
         for volume in run.mounts.owned:
             with contextlib.suppress(*FAILURES):
                 self._api.remove_volume(volume, force=True)
+        if docker_builder.is_wanted(run.task):
+            with contextlib.suppress(*FAILURES):
+                self._builders.remove(run.task)
 
     def _given_up(self, run: _Run) -> bool:
         return self._closed or run.task.stopping
@@ -206,6 +229,16 @@ class DockerRuntime:
                     f"ResourceInitializationError: failed to create volume {volume}: {error}"
                 ) from error
 
+    def _make_builder(self, run: _Run) -> None:
+        if not docker_builder.is_wanted(run.task):
+            return
+        # The containers that mount the builder's folder are those with its client.
+        wanted = docker_builder.mounted_by(run.task)
+        try:
+            self._builders.start(run.task, wanted["image"])
+        except FAILURES as error:
+            raise _NeverStarted(f"ResourceInitializationError: {_text(error)}") from error
+
     def _pull(self, run: _Run, image: str) -> None:
         """Have the image; one of the lab's registry is asked for anew, for its tags move."""
         is_here = True
@@ -218,12 +251,14 @@ class DockerRuntime:
         if is_here and not image.startswith(f"{self._registry}/"):
             return
         try:
+            if not is_here and self._provide(image):
+                return
             for event in self._api.pull(image, stream=True, decode=True):
                 if self._given_up(run):
                     return
                 if "error" in event:
                     raise docker.errors.DockerException(event["error"])
-        except FAILURES as error:
+        except (*FAILURES, LabError) as error:
             if not is_here:
                 text = error.explanation if isinstance(error, docker.errors.APIError) else error
                 raise _NeverStarted(f"CannotPullContainerError: {image}: {text}") from error
@@ -317,6 +352,7 @@ class DockerRuntime:
                 "AWS_SECRET_ACCESS_KEY": "lab",
             },
             efs=self._folder.parent / "efs",
+            paths=self._builders.paths(task),
             missing_capabilities=self._missing,
         )
 

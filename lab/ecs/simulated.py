@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -28,7 +29,7 @@ class Plan:
     build: float = 0.3
     """Seconds that the container `build` runs; all others end at once."""
     exit_codes: Mapping[str, int] = field(default_factory=dict)
-    """Exit code of each container, 0 where none is given."""
+    """Exit code of each container, 0 where none is given. One that fails says so in its log, but for `build`, whose log is `log`."""
     reasons: Mapping[str, str] = field(default_factory=dict)
     """Reason of each stopped container; 137 means out of memory where none is given."""
     log: tuple[str, ...] = ()
@@ -75,6 +76,7 @@ class Plan:
             "steps": {"total": 6, "cached": 0},
             "imported": False,
             "exported": True,
+            "startedAt": _first_start(task),
             "sourceSeconds": 0,
             "buildSeconds": round(self.build),
         }
@@ -130,6 +132,9 @@ class Simulated:
         if name not in task.alive():
             return
         exit_code = plan.exit_codes.get(name, 0)
+        if exit_code != 0 and name != BUILD:
+            # As the real runner does; who reads logs waits a while for the line that explains a failure.
+            task.log(name, f"simulated: exit code {exit_code}")
         reason = plan.reasons.get(name) or (OUT_OF_MEMORY if exit_code == KILLED else None)
         task.container_stopped(name, exit_code, reason)
         self._go_on(task, plan)
@@ -138,3 +143,9 @@ class Simulated:
         while names := task.to_stop():
             for name in names:
                 task.container_stopped(name, KILLED)
+
+
+def _first_start(task: Task) -> str:
+    """When the first container began, as the runner writes it: all images have been pulled by then."""
+    began = datetime.fromtimestamp(task.times["pullStoppedAt"], UTC)
+    return began.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,8 +1,8 @@
 """One ECS task: its state, the reports of its runtime, and the states ECS derives from them. Made by `agent.py`, shown by `description.py`.
 
-One difference from AWS is on purpose: here a task is RUNNING when its first container runs. The agent of AWS takes the minimum over
-all containers, so that a task whose containers run one after the other stays PENDING until the last one has started; who follows
-tasks should look at the containers.
+A task is as far as its slowest container, as the agent of AWS has it (agent/api/task, getEarliestKnownTaskStatusForContainers): one
+whose containers run one after the other stays PENDING, without a startedAt, until the last one has started. Who follows tasks must
+look at the containers.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from lab.ecs.containers import Progress
 RISING = ("PROVISIONING", "PENDING", "ACTIVATING", "RUNNING")
 DESCENT = {
     **dict.fromkeys(RISING, "DEACTIVATING"),
+    # All its containers have started: it was RUNNING, however soon it ends.
+    "ACTIVATING": "RUNNING",
     "DEACTIVATING": "STOPPING",
     "STOPPING": "DEPROVISIONING",
     "DEPROVISIONING": "STOPPED",
@@ -139,23 +141,15 @@ class Task:
         with self.lock:
             return tuple(name for name, progress in self._progress.items() if progress.alive)
 
-    def activated(self) -> None:
-        """Move from PENDING to ACTIVATING, and soon to RUNNING. Implied by the first `container_started`."""
-        with self.lock:
-            if self.last_status != "PENDING" or self.stopping:
-                return
-            self._move("ACTIVATING")
-            self.times.setdefault("pullStoppedAt", time.time())
-            self._events.later(self._step, self._running)
-
     def container_started(self, name: str) -> None:
         """The container's process runs."""
         with self.lock:
             if self._progress[name].phase == "stopped":
                 return
             self._progress[name] = replace(self._progress[name], phase="running", started=True)
+            self.times.setdefault("pullStoppedAt", time.time())
             self.version += 1
-            self.activated()
+            self._activate()
 
     def container_healthy(self, name: str, healthy: bool) -> None:
         """The container's health check has given a verdict."""
@@ -169,6 +163,7 @@ class Task:
             self._record_stop(name, exit_code, reason)
             if not self.stopping:
                 self._decide()
+            self._activate()
             self._settle()
 
     def failed_to_start(self, stopped_reason: str) -> None:
@@ -231,12 +226,21 @@ class Task:
     def _move(self, status: str) -> None:
         self.last_status = status
         self.version += 1
+        if status == "RUNNING":
+            self.times["startedAt"] = time.time()
+
+    def _activate(self) -> None:
+        """Move on from PENDING when every container has started or stopped."""
+        if self.last_status != "PENDING" or self.stopping:
+            return
+        if all(progress.phase in ("running", "stopped") for progress in self._progress.values()):
+            self._move("ACTIVATING")
+            self._events.later(self._step, self._running)
 
     def _running(self) -> None:
         with self.lock:
             if self.last_status == "ACTIVATING" and not self.stopping:
                 self._move("RUNNING")
-                self.times["startedAt"] = time.time()
 
     def _record_stop(self, name: str, exit_code: int | None, reason: str | None) -> None:
         if self._progress[name].phase == "stopped":

@@ -69,14 +69,15 @@ async def serve(settings: Settings) -> int:
     # Tasks must be there before kopf starts: it cancels those that are born while it runs.
     beating = asyncio.create_task(alive.beat(shell, stop), name="pulse")
     shell.start()
+    unwatched = False
     try:
-        await handlers.watch(shell, settings.namespaces, stop)
+        unwatched = await handlers.watch(shell, settings.namespaces, stop)
     finally:
-        ended = await shell.stop()
+        ended = await shell.stop() and unwatched
         beating.cancel()
         for endpoint in endpoints:
             endpoint.stop()
-        logger.info("stopped", extra={"passes_ended": ended})
+        logger.info("stopped", extra={"in_order": ended})
     code = 1 if alive.lost else 0
     if not ended:
         # Threads cannot be cancelled, and Python would wait for them: a call to AWS may take longer than kubelet waits.

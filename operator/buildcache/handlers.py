@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 15.0
 
+KOPF_PATIENCE = 2.5
+"""Seconds that kopf has to end. With `shell.EXIT_PATIENCE` for the passes it stays below ten (fault 19)."""
+
 USER_AGENT = f"buildcache-operator/{__version__}"
 
 CACHES = (GROUP, VERSION, PLURALS["BuildCache"])
@@ -95,28 +98,51 @@ def watched_session(info: kopf.ConnectionInfo, watches: Watches) -> kopf.Aiohttp
     return kopf.AiohttpSession(server=info.server, aiohttp_session=session, default_namespace=info.default_namespace)
 
 
-async def watch(shell: Shell, namespaces: tuple[str, ...], stop: asyncio.Event) -> None:
+async def watch(shell: Shell, namespaces: tuple[str, ...], stop: asyncio.Event) -> bool:
     """Run kopf until `stop` is set. When it ends before, start it again: the store, the queue and the passes live on.
 
     kopf gives up on an ERROR event other than 410, a broken line, a missing CRD and refusals that last (kopf.md 5.5).
+    Tells whether kopf has ended in time; when not, the process has to be left by force.
     """
     pause = FIRST_PAUSE
     loop = asyncio.get_running_loop()
+    stopping = asyncio.create_task(stop.wait(), name="stopping")
+    _take_signals(stop)
     while not stop.is_set():
         began = loop.time()
+        running = asyncio.create_task(_run_kopf(shell, namespaces, stop), name="kopf")
         try:
-            await _run_kopf(shell, namespaces, stop)
+            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if stop.is_set() and not await _end(running):
+                return False
         except asyncio.CancelledError:
+            running.cancel()
             raise
-        except Exception as error:  # whatever ended kopf: what it watched is repaired by its next list
+        if not running.cancelled() and (error := running.exception()) is not None:
+            # Whatever ended it: what was missed meanwhile is in its next list.
             logger.error("the watches ended; they are opened again", extra={"error": repr(error), "seconds": pause})
         shell.watches.close_all()
         if loop.time() - began > LONGEST_PAUSE:
             pause = FIRST_PAUSE
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                await stop.wait()
+        await asyncio.wait({stopping}, timeout=pause)
         pause = min(LONGEST_PAUSE, pause * 2)
+    return True
+
+
+async def _end(running: asyncio.Task[None]) -> bool:
+    """Wait for kopf, but not for ever: it can wait for its own tasks without end when streams fail at that moment."""
+    await asyncio.wait({running}, timeout=KOPF_PATIENCE)
+    if not running.done():
+        running.cancel()
+        await asyncio.wait({running}, timeout=0.5)
+    return running.done()
+
+
+def _take_signals(stop: asyncio.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Not in tests, which run it beside others or outside of the main thread.
+        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
 async def _run_kopf(shell: Shell, namespaces: tuple[str, ...], stop: asyncio.Event) -> None:
@@ -129,9 +155,7 @@ async def _run_kopf(shell: Shell, namespaces: tuple[str, ...], stop: asyncio.Eve
         stop_flag=stop,
     )
     # kopf has just taken the signals for a flag that ends with it; they are ours for as long as the process lives.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    _take_signals(stop)
     hurry = asyncio.create_task(_hurry(tasks, others, stop), name="hurry")
     try:
         await kopf.run_tasks(tasks, ignored=others | {hurry})

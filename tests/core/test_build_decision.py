@@ -1,7 +1,7 @@
 """What a Build does next, without I/O: admission, the guard before RunTask, results."""
 
 import copy
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -207,7 +207,7 @@ def test_result_of_a_warm_build() -> None:
     task = Task(
         arn=OWN,
         created_at=START + timedelta(seconds=4),
-        started_at=START + timedelta(seconds=42),
+        started_at=START + timedelta(seconds=95),
         stopped_at=START + timedelta(seconds=96),
         last_status="STOPPED",
     )
@@ -219,6 +219,7 @@ def test_result_of_a_warm_build() -> None:
         steps=(16, 12),
         imported=True,
         exported=True,
+        started_at=START + timedelta(seconds=42),
         source_seconds=3,
         build_seconds=51,
     )
@@ -248,6 +249,41 @@ def test_result_of_a_warm_build() -> None:
     assert finished({"metadata": {"name": "n"}, "spec": {"service": "web"}, "status": body}) == Finished(
         "n", "web", 75, False, 51, 160, timestamp(START + timedelta(seconds=97))
     )
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        pytest.param(None, 90, id="without a report ECS's own startedAt counts"),
+        pytest.param(Report(), 90, id="so it does when the report does not say"),
+        pytest.param(Report(started_at=START + timedelta(seconds=30)), 30, id="the report knows the first container"),
+        pytest.param(Report(started_at=START - timedelta(seconds=5)), 0, id="clocks differ a little"),
+        pytest.param(Report(started_at=START - timedelta(days=5)), 90, id="before the task there was no container"),
+        pytest.param(Report(started_at=START + timedelta(days=5)), 90, id="nor after it"),
+        pytest.param(Report(started_at=datetime.min.replace(tzinfo=UTC)), 90, id="the first moment there is"),
+        pytest.param(Report(started_at=datetime.max.replace(tzinfo=UTC)), 90, id="the last moment there is"),
+    ],
+)
+@pytest.mark.parametrize("ends_well", [True, False])
+def test_provisioning_lasts_until_the_first_container_began(
+    report: Report | None, expected: int, ends_well: bool
+) -> None:
+    build = a_build()
+    task = Task(
+        arn=OWN,
+        created_at=START,
+        started_at=START + timedelta(seconds=90),
+        stopped_at=START + timedelta(seconds=91),
+        last_status="STOPPED",
+    )
+    at = Stamp(1, START + timedelta(seconds=95))
+    if ends_well:
+        end = build_end.succeeded(build.status, build, Evidence(task, report), at)
+    else:
+        failure = Failed(Reason.BUILD_STEP_FAILED, "no")
+        end = build_end.failed(build.status, build.metadata, failure, Evidence(task, report), at)
+    assert end.timing is not None
+    assert end.timing.provisioning_seconds == expected
 
 
 def cold(service: str, build_seconds: int) -> Finished:
@@ -292,6 +328,7 @@ reports = st.none() | st.builds(
     imported=st.none() | st.booleans(),
     import_error=st.sampled_from(["", "x" * 256]),
     export_error=st.sampled_from(["", "denied"]),
+    started_at=st.none() | st.datetimes(timezones=st.just(UTC)),
     build_seconds=st.none() | st.integers(0, 9999),
 )
 observed = st.builds(

@@ -1,6 +1,7 @@
 """The report line and the log's tail: untrusted text from inside the task."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ GOOD = {
     "exported": True,
     "importError": None,
     "exportError": None,
+    "startedAt": "2026-11-24T10:00:00.250Z",
     "sourceSeconds": 3,
     "buildSeconds": 51.4,
 }
@@ -38,6 +40,7 @@ def test_report_is_read() -> None:
         steps=(16, 12),
         imported=True,
         exported=True,
+        started_at=datetime(2026, 11, 24, 10, 0, 0, 250_000, UTC),
         source_seconds=3,
         build_seconds=51,
     )
@@ -76,10 +79,43 @@ def test_fault_62_long_line_is_passed_over() -> None:
         ("steps", {"total": 3}),
         ("imported", "yes"),
         ("buildSeconds", "51"),
+        ("startedAt", 1795514400),
+        ("startedAt", ["2026-11-24T10:00:00Z"]),
+        ("startedAt", ""),
+        ("startedAt", "2026-11-24"),
+        ("startedAt", "2026-11-24T10:00:00"),
+        ("startedAt", "2026-11-24T10:00:00+01:00"),
+        ("startedAt", "2026-11-24T10:00:00Z\n"),
+        ("startedAt", "2026-11-24 10:00:00Z"),
+        ("startedAt", "2026-11-24T10:00:00." + "0" * 1000 + "Z"),
+        ("startedAt", "2026-02-30T10:00:00Z"),
+        ("startedAt", "2026-11-24T25:00:00Z"),
+        ("startedAt", "0000-00-00T00:00:00Z"),
+        ("startedAt", "٢٠٢٦-11-24T10:00:00Z"),
     ],
 )
 def test_wrong_value_counts_as_not_known_and_the_rest_is_kept(field: str, value: Any) -> None:
     assert parse([line(**{field: value})]) == parse([line(**{field: None})]) != None  # noqa: E711
+
+
+@pytest.mark.parametrize(
+    ("text", "microseconds"),
+    [("", 0), (".5", 500_000), (".250", 250_000), (".123456", 123_456), (".123456789", 123_456)],
+)
+def test_the_start_is_read_with_any_fraction_of_rfc_3339(text: str, microseconds: int) -> None:
+    report = parse([line(startedAt=f"2026-11-24T10:00:00{text}Z")])
+    assert report is not None
+    assert report.started_at == datetime(2026, 11, 24, 10, 0, 0, microseconds, UTC)
+
+
+@given(st.datetimes(timezones=st.just(UTC)) | st.text(alphabet="0123456789-:.TZ", max_size=30))
+def test_a_start_is_a_moment_in_utc_or_not_known(value: datetime | str) -> None:
+    text = value if isinstance(value, str) else value.isoformat().replace("+00:00", "Z")
+    report = parse([line(startedAt=text)])
+    assert report is not None
+    assert report.started_at is None or report.started_at.utcoffset() == timedelta()
+    if isinstance(value, datetime):
+        assert report.started_at == value
 
 
 json_values = st.recursive(
@@ -97,6 +133,7 @@ def test_reading_a_report_is_total(lines: list[str]) -> None:
     report = parse(lines)
     if report is not None:
         assert report.size_bytes is None or report.size_bytes >= 0
+        assert report.started_at is None or report.started_at.tzinfo is UTC
         assert clean(report.import_error) == report.import_error
 
 

@@ -51,6 +51,7 @@ def test_a_build_runs_on_the_builder_and_its_exit_code_is_the_containers(
     assert (tmp_path / "items").read_text() == "".join(f"{item}|" for item in ITEMS)
     assert not (tmp_path / "pwned").exists()
     assert run.stdout == (tmp_path / "progress.log").read_text() == "#1 [1/2] FROM\n#2 CACHED\n"
+    assert (tmp_path / "started").stat().st_mtime <= (tmp_path / "progress.log").stat().st_mtime
 
 
 def test_without_a_builder_nothing_is_built(tmp_path: Path) -> None:
@@ -65,7 +66,7 @@ def script(folder: Path, before: str, code: int) -> subprocess.CompletedProcess[
     (folder / "code").write_text(str(code))
     if before:
         (folder / before).touch()
-    text = DOCKER_SCRIPT.replace(engines.PROGRESS_FILE, str(folder / "progress.log"))
+    text = DOCKER_SCRIPT.replace(f"{engines.OUT}/", f"{folder}/")
     return subprocess.run(
         ["/bin/sh", "-c", text, "docker", "buildx", "build", *ITEMS],
         cwd=folder,

@@ -117,8 +117,14 @@ class FakeExecutor:
     def change(self, arn: str, **changes: Any) -> None:
         self.tasks[arn] = replace(self.tasks[arn], version=self.tasks[arn].version + 1, **changes)
 
-    def run(self, arn: str, now: datetime) -> None:
-        self.change(arn, last_status="RUNNING", started_at=now)
+    def run(self, arn: str) -> None:
+        """The build runs. The task stays PENDING until its last container has started."""
+        states = {"fetch": ("STOPPED", 0), "build": ("RUNNING", None), "report": ("PENDING", None)}
+        self.change(
+            arn,
+            last_status="PENDING",
+            containers=tuple(TaskContainer(name, status, code) for name, (status, code) in states.items()),
+        )
 
     def end(
         self,
@@ -137,6 +143,8 @@ class FakeExecutor:
             desired_status="STOPPED",
             stop_code=stop_code,
             stopped_reason=reason,
+            # The task of a build is RUNNING only for the moment in which `report` runs.
+            started_at=now if codes and None not in codes.values() else None,
             stopped_at=now,
             # ECS keeps no order: the reverse of the definition's here.
             containers=tuple(

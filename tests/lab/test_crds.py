@@ -80,3 +80,4 @@ def test_identity_of_a_cache_is_immutable(world: World, namespace: str) -> None:
     ):
         with pytest.raises(ApiException, match="immutable"):
             world.patch(namespace, "buildcaches", "shop", {"spec": change})
+    world.patch(namespace, "buildcaches", "shop", {"spec": {"suspend": False}})  # a suspended cache would not go

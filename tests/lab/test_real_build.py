@@ -20,13 +20,6 @@ COPY --from=second / /
 """
 
 
-@pytest.fixture
-def docker(world: World) -> World:
-    """Tasks from now on are containers."""
-    world.control("POST", "/ecs/runtime", {"runtime": "docker"})
-    return world
-
-
 def upload(world: World, key: str, **files: str) -> dict[str, Any]:
     """An archive in the lab's S3 as a Build's source."""
     archive = io.BytesIO()

@@ -55,3 +55,17 @@ def test_what_was_kept_is_there_in_the_next_lab(tmp_path: Path) -> None:
         finally:
             registry.stop()
         assert not list((folder / "processes").iterdir())
+
+
+@pytest.mark.lab
+def test_a_registry_that_was_down_is_there_again_with_all_it_held(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "registry", Processes(tmp_path, tmp_path / "processes", tmp_path / "logs"), print)
+    url = f"http://{registry.start()}/v2/_catalog"
+    write(registry.storage, LINK, "sha256:aabb")
+    try:
+        with registry.down(), pytest.raises(OSError, match="refused"):
+            urllib.request.urlopen(url, timeout=5)
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            assert b"debian" in answer.read()
+    finally:
+        registry.stop()

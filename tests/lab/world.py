@@ -4,7 +4,7 @@ import json
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,8 +39,17 @@ def condition(body: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
 class World:
     """One lab, seen from outside."""
 
-    def __init__(self, info: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        info: Mapping[str, Any],
+        *,
+        containers: bool,
+        registry_down: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self.info = info
+        self.containers = containers
+        self.registry_down = registry_down
+        """While it lasts, the registry answers nobody. Only with containers."""
         api = config.new_client_from_config(info["kubeconfig"])
         self.objects = client.CustomObjectsApi(api)
         self.core = client.CoreV1Api(api)
@@ -176,8 +185,9 @@ class World:
 
     # ---- AWS and the lab
 
-    def aws(self, service: Any) -> Any:
-        return boto3.client(
+    def aws(self, service: str) -> Any:
+        client_of: Any = boto3.client  # its overloads want the name as a literal
+        return client_of(
             service,
             endpoint_url=self.info["aws"],
             region_name=self.info["region"],

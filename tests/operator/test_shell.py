@@ -254,6 +254,14 @@ async def test_again_after_brings_the_key_back(start: Start) -> None:
         assert all(gap >= 0.19 for gap in gaps)
 
 
+async def test_a_pass_that_always_wants_another_one_does_not_run_hot(start: Start) -> None:
+    async with start(builds=lambda body: Outcome(again_after=0)) as operator:
+        operator.kube.create("builds", "web", spec=SPEC)
+        await operator.until(lambda: operator.builds.effects)
+        await asyncio.sleep(2.5)
+        assert 11 <= len(operator.builds.effects) <= 14
+
+
 async def test_the_poller_brings_a_build_back(start: Start) -> None:
     async with start() as operator:
         uid = operator.kube.create("builds", "web", spec=SPEC)["metadata"]["uid"]

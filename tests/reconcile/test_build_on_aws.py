@@ -148,6 +148,21 @@ def test_build_to_its_end_with_the_result_of_the_report(world: World) -> None:
     assert len(shell.writes) <= 5
 
 
+def test_kaniko_tells_its_steps_by_its_log(world: World) -> None:
+    log = [
+        "INFO[0001] Using caching version of cmd: RUN make",
+        "INFO[0002] RUN make",
+        "INFO[0003] RUN make install",
+    ]
+    plan(world, log=log, report={"version": 1, "engine": "Kaniko", "digest": DIGEST})
+    shell = world.build()
+    assert world.finish(shell) == ("True", "Completed")
+    assert shell.status["image"]["digest"] == DIGEST
+    assert shell.status["cache"]["steps"] == {"total": 2, "cached": 1}
+    assert shell.condition("CacheUsed") == ("True", "PartialHit")
+    assert shell.status["timing"]["buildSeconds"] == 3
+
+
 def test_finished_build_is_polled_no_more(world: World) -> None:
     shell = world.build()
     world.finish(shell)
@@ -273,15 +288,25 @@ def test_fault_26_old_build_whose_status_was_lost_finds_its_stopped_task(world: 
     ],
     ids=["T54 step failed", "T55 out of memory", "no Dockerfile", "T53 image", "T52 interrupted"],
 )
-def test_ends(world: World, monkeypatch: pytest.MonkeyPatch, changes: Any, reason: str, failure_class: str) -> None:
-    # A simulated `fetch` writes nothing, and nobody wants to wait the twenty seconds for that.
-    monkeypatch.setattr("buildcache.reconcile.collection.DRAIN", timedelta(seconds=0.5))
+def test_ends(world: World, changes: Any, reason: str, failure_class: str) -> None:
     plan(world, **changes)
     shell = world.build()
     assert world.finish(shell) == ("False", reason)
     assert shell.status["failure"]["class"] == failure_class
     if reason == "BuildStepFailed":
         assert shell.status["failure"]["logTail"] == "#9 ERROR: exit code: 1"
+    if reason == "DockerfileNotFound":
+        assert shell.status["failure"]["logTail"] == "simulated: exit code 4"
+
+
+def test_build_runs_while_its_task_is_still_pending(world: World) -> None:
+    world.aws.aws.set_runtime("simulated", {"start": 1.2, "build": 2})
+    shell = world.build()
+    world.drive(shell, lambda: shell.succeeded == ("Unknown", "Running"))
+    assert [task["status"] for task in world.tasks_of(shell)] == ["PENDING"]
+    assert world.finish(shell) == ("True", "Completed")
+    timing = shell.status["timing"]
+    assert 1 <= timing["provisioningSeconds"] <= timing["totalSeconds"] - 2, "the build's own time is no part of it"
 
 
 def test_t67_throttled_log_does_not_change_the_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

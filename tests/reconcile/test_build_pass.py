@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -66,15 +67,18 @@ def test_straight_path_is_five_writes_and_one_request() -> None:
     assert shell.status["attempts"] == [{"number": 1, "taskARN": arn, "startedAt": timestamp(START)}]
     assert shell.status["executor"]["name"] == "ec2"
     assert shell.status["logs"] == {"group": "/buildcache/team-a/shop", "stream": f"build/build/{arn[-32:]}"}
-    world.ecs.run(arn, START + timedelta(seconds=30))
+    world.ecs.run(arn)
+    assert world.ecs.only().last_status == "PENDING", "as long as `report` has not started"
     shell.later(seconds=30)
     assert shell.succeeded == ("Unknown", "Running")
     shell.later(seconds=10)
+    world.ecs.reports[arn] = replace(REPORT, started_at=START + timedelta(seconds=28))
     world.finish()
     assert shell.succeeded == ("True", "Completed")
     assert shell.condition("CacheUsed") == ("True", "Cold")
     assert shell.condition("Reconciling") == shell.condition("Stalled") == ("", "")
     assert shell.status["image"]["digest"] == DIGEST
+    assert shell.status["timing"]["provisioningSeconds"] == 28
     assert shell.status["attempts"][0]["exitCode"] == 0
     assert shell.writes == ["hold", "status", "status", "status", "release"]
     assert len(world.ecs.requests) == 1
@@ -515,7 +519,7 @@ def test_fault_52_pending_build_is_free_at_once() -> None:
 def test_fault_52_running_build_is_stopped_once_and_waited_for() -> None:
     world = World()
     arn = world.launched()
-    world.ecs.run(arn, world.shell.now)
+    world.ecs.run(arn)
     world.shell.delete()
     for _ in range(3):
         world.shell.later(seconds=5)
@@ -709,7 +713,7 @@ def test_one_task_terminal_is_terminal_and_no_task_left_behind(events: list[str]
                     shell.body["status"] = {"observedGeneration": -1}
             case "run":
                 for arn in running:
-                    ecs.run(arn, shell.now)
+                    ecs.run(arn)
             case "end" | "fail":
                 for arn in running:
                     # Only a build that ended well has a digest to report.

@@ -110,6 +110,24 @@ def test_news_is_what_a_status_would_show() -> None:
     assert poller.poll(NOW) == ["key-t0"]
 
 
+@pytest.mark.parametrize("status", ["PROVISIONING", "PENDING", "ACTIVATING"])
+def test_the_first_container_to_run_is_news_although_the_task_has_not_moved(status: str) -> None:
+    """A task whose containers run one after the other stays PENDING until the last one has started."""
+    ecs = Ecs()
+    poller = watching(1, ecs)
+    waiting = (TaskContainer("fetch", "PENDING"), TaskContainer("build", "PENDING"), TaskContainer("report", "PENDING"))
+    ecs.tasks["t0"] = replace(running("t0", 2, status), containers=waiting)
+    poller.poll(NOW)
+    ecs.tasks["t0"] = replace(ecs.tasks["t0"], version=3)
+    assert poller.poll(NOW) == []
+    runs = replace(ecs.tasks["t0"], version=4, containers=(TaskContainer("fetch", "RUNNING"), *waiting[1:]))
+    ecs.tasks["t0"] = runs
+    assert poller.poll(NOW) == ["key-t0"]
+    seen = poller.latest("t0", HERE, "key-t0", NOW).seen
+    assert isinstance(seen, Task)
+    assert (seen.last_status, seen.phase) == (status, "Running")
+
+
 def test_t62_older_version_is_passed_over() -> None:
     ecs = Ecs()
     poller = watching(1, ecs)

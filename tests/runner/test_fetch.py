@@ -138,6 +138,14 @@ def test_a_source_that_the_operator_would_never_send(run: Run, text: str) -> Non
     assert run(text).code == OTHER
 
 
+@pytest.mark.parametrize(
+    "source", ["no JSON", {"git": {"url": "file:///etc", "revision": "main"}}], ids=["not read", "not fetched"]
+)
+def test_a_fetch_that_fails_has_told_when_it_began(run: Run, workspace: Workspace, source: object) -> None:
+    assert run(source).code != 0
+    assert json.loads((workspace.out / "source.json").read_text()) == {"startedAt": "2027-01-15T08:00:00.000Z"}
+
+
 def test_the_engine_can_write_what_the_report_must_read(run: Run, workspace: Workspace) -> None:
     """buildctl makes metrics and trace with mode 0600 as root, but keeps the mode of files that exist."""
     assert run(INLINE).code == 0

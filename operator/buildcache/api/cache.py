@@ -140,7 +140,10 @@ class Export(Api):
         bool, Field(description="Compress layers again that exist in another form, the base image's too.")
     ] = False
     image_manifest: Annotated[
-        bool, Field(description="Write the cache as an image manifest. ECR takes nothing else.")
+        bool,
+        Field(
+            description="Write the cache as an image manifest. ECR takes nothing else, nor do many other registries."
+        ),
     ] = True
     oci_media_types: Annotated[bool, Field(description="Use OCI media types.")] = True
     ignore_error: Annotated[

@@ -34,7 +34,7 @@ REPAIR_INTERVAL = 600.0
 QUEUE_DELAY = 5.0
 """Seconds after which a BuildCache is looked at when one of its Builds moved: one pass for a burst, not one for each."""
 
-EXIT_PATIENCE = 7.0
+EXIT_PATIENCE = 5.0
 
 
 EXTRA_THREADS = 2

@@ -25,6 +25,10 @@ LONGEST_REFUSED = 60.0
 """Seconds between tries while the API server does not take our writes, or while a bug is there (faults 09 and 13)."""
 
 
+HURRIES = 10
+"""Passes in a row that may each ask for another one within a second; after these a second lies between them."""
+
+
 class MakesPasses(Protocol):
     """What a lane needs of `passes.Passes`."""
 
@@ -56,6 +60,7 @@ class Lane:
         self._settled = settled
         self._queue: WorkQueue[Key] = WorkQueue(random.random)
         self._dealt_with: dict[Key, str] = {}
+        self._hurries: dict[Key, int] = {}
         self._idle: collections.deque[asyncio.Future[None]] = collections.deque()
         self._alarm: asyncio.TimerHandle | None = None
         self._stopping = False
@@ -136,8 +141,10 @@ class Lane:
         match done.verdict:
             case Verdict.SETTLED:
                 self._queue.succeeded(key)
-                if done.again_after is not None:
-                    self._queue.add_after(key, done.again_after, now)
+                if done.again_after is None:
+                    self._hurries.pop(key, None)
+                else:
+                    self._queue.add_after(key, self._calm(key, done.again_after), now)
             case Verdict.GONE:
                 self._queue.succeeded(key)
                 self._dealt_with.pop(key, None)
@@ -159,6 +166,15 @@ class Lane:
             self._queue.cancel(key)
             self._queue.succeeded(key)
             self._dealt_with.pop(key, None)
+            self._hurries.pop(key, None)
+
+    def _calm(self, key: Key, delay: float) -> float:
+        # Two rules that undo each other's work would else keep AWS and the API server busy as fast as they answer.
+        if delay >= 1.0:
+            self._hurries.pop(key, None)
+            return delay
+        self._hurries[key] = self._hurries.get(key, 0) + 1
+        return delay if self._hurries[key] <= HURRIES else 1.0
 
     def _is_dealt_with(self, key: Key) -> bool:
         body = self._store.get(key)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from buildcache.api.build import (
@@ -42,6 +42,9 @@ from .tasks import BUILD, FETCH
 
 _MESSAGE, _HINT, _CODE = 1024, 512, 64
 """Bounds of the failure's message and hint, and of a stop code: those of the schema."""
+
+_SKEW = timedelta(minutes=1)
+"""How far the clocks of ECS and of the task's machine may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,7 @@ def _ended(
     first = status.attempts[0] if status.attempts and status.attempts[0].task_arn else None
     timing = Timing(
         queued_seconds=_between(created, moment(first.started_at) if first else None),
-        provisioning_seconds=_between(task.created_at, task.started_at) if task else None,
+        provisioning_seconds=_between(task.created_at, _first_start(task, report, at.now)) if task else None,
         source_seconds=report.source_seconds if report else None,
         build_seconds=report.build_seconds if report else None,
         total_seconds=_between(created, (task.stopped_at if task else None) or at.now),
@@ -213,6 +216,18 @@ def _cache_used(
     return set_condition(
         conditions, ConditionType.CACHE_USED, used, reason, message, generation=at.generation, now=at.now
     )
+
+
+def _first_start(task: Task, report: Report | None, now: datetime) -> datetime | None:
+    """When the task's first container began.
+
+    ECS tells only when the last one did, which in a build's task is at its very end; the report knows better. It comes from a place
+    where user code ran: a moment outside the task's life is not believed.
+    """
+    if report is None or report.started_at is None or task.created_at is None:
+        return task.started_at
+    within = task.created_at - _SKEW <= report.started_at <= (task.stopped_at or now) + _SKEW
+    return report.started_at if within else task.started_at
 
 
 def _between(earlier: datetime | None, later: datetime | None) -> int | None:

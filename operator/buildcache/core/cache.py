@@ -55,7 +55,7 @@ def _groups(want: DesiredCache, have: ObservedCache) -> Plan:
             result += _group(want, "cache", have.cache_group, ingress=ingress, egress=frozenset())
     elif have.cache_group is not None and have.cache_group.owned and not want.retain and not _is_mounted(have):
         result += Plan((act.DeleteSecurityGroup("cache", have.cache_group.id),))
-    if want.given_groups and have.build_group is not None and have.build_group.owned:
+    if want.given_groups and have.build_group is not None and have.build_group.owned and not want.retain:
         result += _unused_build_group(have.build_group, have.cache_group)
     return result
 

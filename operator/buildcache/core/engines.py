@@ -20,8 +20,10 @@ METADATA_FILE = f"{OUT}/metadata.json"
 METRICS_FILE = f"{OUT}/metrics.json"
 TRACE_FILE = f"{OUT}/trace.json"
 PROGRESS_FILE = f"{OUT}/progress.log"
+STARTED_FILE = f"{OUT}/started"
 DIGEST_FILE = f"{OUT}/digest"
-"""What `report` reads: BuildKit writes metadata, metrics and trace, Docker metadata and its progress, Kaniko the digest."""
+"""What `report` reads: BuildKit writes metadata, metrics and trace; Docker metadata, its progress, and by the age of an empty file when
+it began; Kaniko the digest."""
 
 _UNPUSHED = "image.invalid/unpushed:latest"
 """Kaniko writes no archive without a destination, also when nothing is pushed; the name is reserved, so it reaches nobody."""

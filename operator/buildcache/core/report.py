@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from .log_text import one_line
@@ -16,6 +17,8 @@ MAX_LINE = 8192
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z")
+"""RFC 3339, in UTC only."""
 _MAX = 2**53
 """Largest integer that every JSON reader keeps exact."""
 
@@ -24,6 +27,7 @@ _MAX = 2**53
 class Report:
     """What the build did, as far as its engine tells. None: not known."""
 
+    engine: str = ""
     digest: str | None = None
     size_bytes: int | None = None
     commit: str | None = None
@@ -33,6 +37,8 @@ class Report:
     exported: bool | None = None
     import_error: str = ""
     export_error: str = ""
+    started_at: datetime | None = None
+    """When the first container began."""
     source_seconds: int | None = None
     build_seconds: int | None = None
 
@@ -59,6 +65,7 @@ def _report(text: str) -> Report | None:
     if not isinstance(data, dict) or (_count(data.get("version")) or 0) < 1:
         return None
     return Report(
+        engine=_words(data.get("engine")),
         digest=_match(_DIGEST, data.get("digest")),
         size_bytes=_count(data.get("sizeBytes")),
         commit=_match(_COMMIT, data.get("commit")),
@@ -67,6 +74,7 @@ def _report(text: str) -> Report | None:
         exported=_flag(data.get("exported")),
         import_error=_words(data.get("importError")),
         export_error=_words(data.get("exportError")),
+        started_at=_moment(data.get("startedAt")),
         source_seconds=_count(data.get("sourceSeconds")),
         build_seconds=_count(data.get("buildSeconds")),
     )
@@ -92,6 +100,14 @@ def _flag(value: Any) -> bool | None:
 
 def _match(pattern: re.Pattern[str], value: Any) -> str | None:
     return value if isinstance(value, str) and pattern.fullmatch(value) else None
+
+
+def _moment(value: Any) -> datetime | None:
+    text = _match(_MOMENT, value)
+    try:
+        return None if text is None else datetime.fromisoformat(text)
+    except ValueError:  # the 30th of February
+        return None
 
 
 def _words(value: Any) -> str:

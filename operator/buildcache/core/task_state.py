@@ -66,6 +66,11 @@ class TaskContainer:
     exit_code: int | None = None
     reason: str = ""
 
+    @property
+    def has_run(self) -> bool:
+        """Tell whether the container runs or has ended."""
+        return self.status == "RUNNING" or self.exit_code is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -81,13 +86,21 @@ class Task:
     containers: tuple[TaskContainer, ...] = ()
     created_at: datetime | None = None
     started_at: datetime | None = None
+    """When the last container had started, if ever."""
     stopped_at: datetime | None = None
     task_definition_arn: str = ""
 
     @property
     def phase(self) -> Phase:
-        """Where the task is in its life. Between RUNNING and STOPPED, and in a state that is not known, it counts as running."""
-        return _PHASES.get(self.last_status, "Running")
+        """Where the task is in its life. Between RUNNING and STOPPED, and in a state that is not known, it counts as running.
+
+        ECS takes the minimum over all containers: a task whose containers run one after the other stays PENDING until the last one
+        has started. Here it runs as soon as one of them does.
+        """
+        phase = _PHASES.get(self.last_status, "Running")
+        if phase == "Provisioning" and any(container.has_run for container in self.containers):
+            return "Running"
+        return phase
 
     def container(self, name: str) -> TaskContainer | None:
         """Return the container of that name: ECS does not keep the order of the task definition."""

@@ -46,6 +46,7 @@ docker buildx inspect {BUILDER} >/dev/null 2>&1 ||
   docker buildx inspect {BUILDER} >/dev/null || exit 1
 progress=$(mktemp -u) && mkfifo "$progress" || exit 1
 tee {engines.PROGRESS_FILE} <"$progress" &
+: >{engines.STARTED_FILE}
 docker "$@" >"$progress" 2>&1
 code=$?
 wait

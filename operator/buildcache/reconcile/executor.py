@@ -9,12 +9,12 @@ from typing import Protocol
 from buildcache.aws import task_logs, tasks
 from buildcache.aws.clients import Session
 from buildcache.aws.tasks import Refused
-from buildcache.core import report
+from buildcache.core import kaniko_log, report
 from buildcache.core.build import StartTask
 from buildcache.core.log_text import tail
 from buildcache.core.report import Report
 from buildcache.core.task_state import Described, Task, TaskRef
-from buildcache.core.tasks import REPORT
+from buildcache.core.tasks import BUILD, REPORT
 
 from .poller import Place, Poller, Sighting
 
@@ -88,12 +88,16 @@ class EcsExecutor:
             self._poller.told(task, place(ref), uid, now)
 
     def report(self, ref: TaskRef, group: str) -> Report | None:
-        """GetLogEvents, once when the line is there."""
+        """GetLogEvents, once when the line is there; of Kaniko, which tells no more of its steps than its log, once more."""
         logs = self._session.region(ref.region).logs
         lines = task_logs.last_lines(
             logs, group, ref.stream(REPORT), _REPORT_LINES, enough=lambda page: report.parse(page) is not None
         )
-        return report.parse(lines or ())
+        found = report.parse(lines or ())
+        if found is not None and found.engine == "Kaniko":
+            log = task_logs.last_lines(logs, group, ref.stream(BUILD), kaniko_log.MAX_LINES)
+            found = kaniko_log.completed(found, log or ())
+        return found
 
     def log_tail(self, ref: TaskRef, group: str, container: str) -> str:
         """GetLogEvents."""

@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> int:
     if list(arguments) == ["fetch"]:
         return fetch.main(os.environ, Workspace(), clock=time.time)
     if list(arguments) == ["report"]:
-        return report.main(Workspace(), write=_print)
+        return report.main(os.environ, Workspace(), write=_print)
     print("usage: python -m buildcache.runner fetch|report", file=sys.stderr)
     return 64
 

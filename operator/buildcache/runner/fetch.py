@@ -45,9 +45,11 @@ def main(
     limits = limits or Limits()
     started = clock()
     try:
+        workspace.prepare()
+        # Now already: the report tells when the task began also when there is no source.
+        workspace.write_source({"startedAt": _time(started)})
         context_dir, dockerfile = environment.get("CONTEXT_DIR", "."), environment.get("DOCKERFILE", "Dockerfile")
         kind, source = _source(environment.get("SOURCE", ""))
-        workspace.prepare()
         archive.empty(workspace.source)
         print(f"fetch: {_described(kind, source)}", flush=True)
         commit = None

@@ -1,9 +1,9 @@
-"""What buildctl leaves about a build: metadata, cache metrics and the trace of all steps. All of it is data from outside."""
+"""What an engine leaves about a build: buildctl's metadata, cache metrics and trace of all steps. All of it is data from outside."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -45,17 +45,41 @@ def read_object(path: Path) -> Mapping[str, Any]:
 
 def read_lines(path: Path) -> Iterator[Mapping[str, Any]]:
     """The JSON objects of a file with one for each line; other lines are passed over, a cut one too."""
+    for line in _lines(path):
+        try:
+            data = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(data, dict):
+            yield data
+
+
+def read_text(path: Path) -> Iterator[str]:
+    """The lines of a file; nothing when it is missing."""
+    for line in _lines(path):
+        yield line.decode(errors="replace").rstrip("\r\n")
+
+
+def first_line(path: Path) -> str | None:
+    """The first line of a file; None when it is missing or empty."""
+    return next(read_text(path), None)
+
+
+def written_at(path: Path) -> float | None:
+    """When a file was last written; None when it is missing."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
+
+
+def _lines(path: Path) -> Iterator[bytes]:
     read = 0
     try:
         with path.open("rb") as file:
             while (line := file.readline(MAX_LINE)) and read < MAX_FILE:
                 read += len(line)
-                try:
-                    data = json.loads(line)
-                except (ValueError, RecursionError):
-                    continue
-                if isinstance(data, dict):
-                    yield data
+                yield line
     except OSError:
         return
 
@@ -96,10 +120,15 @@ def trace(lines: Iterable[Mapping[str, Any]]) -> Trace:
             if moment:
                 first = min(first or moment, moment)
                 last = max(last or moment, moment)
+    return transfers(names, errors, done, (last - first).total_seconds() if first and last else None)
+
+
+def transfers(names: Mapping[str, str], errors: Mapping[str, str], done: Set[str], seconds: float | None) -> Trace:
+    """What vertices are transfers of the cache, and how those ended."""
     return Trace(
         imports=_transfer(_IMPORTING, names, errors, done),
         exports=_transfer(_EXPORTING, names, errors, done),
-        seconds=(last - first).total_seconds() if first and last else None,
+        seconds=seconds,
     )
 
 
@@ -110,7 +139,7 @@ def _vertices(lines: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]
             yield from (vertex for vertex in found if isinstance(vertex, dict))
 
 
-def _transfer(prefix: str, names: Mapping[str, str], errors: Mapping[str, str], done: set[str]) -> Transfer:
+def _transfer(prefix: str, names: Mapping[str, str], errors: Mapping[str, str], done: Set[str]) -> Transfer:
     tried = [digest for digest, name in names.items() if name.startswith(prefix)]
     if not tried:
         return Transfer()

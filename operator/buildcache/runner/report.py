@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from . import progress
+from . import plain, progress
 from .failure import one_line
 from .workspace import Workspace
 
@@ -21,31 +21,39 @@ PREFIX = "buildcache-report: "
 MAX_LINE = 4096
 _MAX_ERROR = 256
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_ENGINE = re.compile(r"BuildKit|Docker|Kaniko")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
+"""As fetch writes it."""
 
 
-def main(workspace: Workspace, *, write: Callable[[str], None]) -> int:
+def main(environment: Mapping[str, str], workspace: Workspace, *, write: Callable[[str], None]) -> int:
     """Writes the line; always 0."""
-    write(line(workspace))
+    write(line(workspace, environment.get("ENGINE")))
     return 0
 
 
-def line(workspace: Workspace) -> str:
+def line(workspace: Workspace, engine: str | None = None) -> str:
     """The report as one line of at most MAX_LINE characters, all of them ASCII."""
-    return PREFIX + json.dumps(_report(workspace), separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return PREFIX + json.dumps(_report(workspace, engine), separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def _report(workspace: Workspace) -> Mapping[str, Any]:
+def _report(workspace: Workspace, engine: str | None) -> Mapping[str, Any]:
     metadata = progress.read_object(workspace.out / "metadata.json")
     source = progress.read_object(workspace.out / "source.json")
     metrics = deque(progress.read_lines(workspace.out / "metrics.json"), maxlen=1)
     steps = progress.steps(metrics)
     trace = progress.trace(progress.read_lines(workspace.out / "trace.json"))
+    if (ended := progress.written_at(workspace.out / "progress.log")) is not None:  # of Docker
+        began = progress.written_at(workspace.out / "started")
+        told = plain.read(progress.read_text(workspace.out / "progress.log"), None if began is None else ended - began)
+        steps, trace = told.steps, told.trace
     # The key is there exactly when the cache was written; a trace alone could be cut off before the end.
     exported = True if "cache.manifest" in metadata else trace.exports.worked
     return {
         "version": 1,
-        "digest": _match(_DIGEST, metadata.get("containerimage.digest")),
+        "engine": _match(_ENGINE, engine),
+        "digest": _match(_DIGEST, metadata.get("containerimage.digest", progress.first_line(workspace.out / "digest"))),
         # BuildKit tells the size of the manifest, not of the image.
         "sizeBytes": None,
         "commit": _match(_COMMIT, source.get("commit")),
@@ -54,6 +62,8 @@ def _report(workspace: Workspace) -> Mapping[str, Any]:
         "exported": exported,
         "importError": _short(trace.imports.error),
         "exportError": None if exported else _short(trace.exports.error),
+        # The task's first container is fetch.
+        "startedAt": _match(_MOMENT, source.get("startedAt")),
         "sourceSeconds": _between(source.get("startedAt"), source.get("finishedAt")),
         "buildSeconds": _build_seconds(metrics, trace),
     }

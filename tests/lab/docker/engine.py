@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from lab.ecs.clock import Clock
 from lab.ecs.docker_runtime import DockerRuntime
 from lab.ecs.task import Launch, Task
 from lab.files import Folder
-from lab.images import ImageNames, Images
+from lab.images import DOCKER, ImageNames, Images
 from lab.process import Processes
 from lab.registry import Registry
 from lab.toolchain import cache_folder
@@ -84,13 +85,15 @@ class Engine:
         self.dockerd = Dockerd(self.folder, processes, say)
         self._say = say
         self.client: docker.DockerClient
+        self.maker: Images
         self.images: ImageNames
         self.ward = Ward()
 
     def start(self) -> None:
         address = self.registry.start()
         self.client = self.dockerd.start()
-        self.images = Images(self.client, address, self._say, on_push=self.registry.keep_as_seed).ensure()
+        self.maker = Images(self.client, address, self._say, on_push=self.registry.keep_as_seed)
+        self.images = self.maker.ensure()
         self.ward.runtime = self.new_runtime()
 
     def new_runtime(self) -> DockerRuntime:
@@ -101,7 +104,16 @@ class Engine:
             aws_url=lambda: "http://127.0.0.1:1",
             region="us-east-1",
             state_dir=self.folder.path,
+            socket=self.dockerd.socket,
+            buildkit=self.images.buildkit,
+            provide=self.maker.provide,
         )
+
+    @cached_property
+    def docker(self) -> str:
+        """The image with Docker's client and buildx, which is made for the first test that asks."""
+        assert self.maker.provide(DOCKER)
+        return DOCKER
 
     def stop(self) -> None:
         if hasattr(self.ward, "runtime"):
@@ -163,7 +175,7 @@ class Engine:
     def left(self) -> list[str]:
         """Containers and volumes of this lab."""
         wanted = {"label": f"{LABEL}={self.dockerd.label}"}
-        containers = self.client.containers.list(all=True, filters=wanted)
+        containers = self.client.containers.list(all=True, filters=wanted, ignore_removed=True)
         volumes = self.client.volumes.list(filters=wanted)
         return [item.name for item in (*containers, *volumes)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,13 @@ def test_an_image_with_buildkitd_gets_its_configuration() -> None:
 )
 def test_lines(chunks: list[bytes], expected: list[str]) -> None:
     assert list(lines(chunks)) == expected
+
+
+def test_paths_of_an_instance_may_lie_elsewhere_on_this_machine() -> None:
+    volumes = [
+        {"name": "a", "host": {"sourcePath": "/var/run/docker.sock"}},
+        {"name": "b", "host": {"sourcePath": "/b"}},
+    ]
+    host = replace(HOST, paths={"/var/run/docker.sock": "/lab/docker.sock"})
+    found = docker_container.mounts(task({}, volumes=volumes), host)
+    assert found.sources == {"a": "/lab/docker.sock", "b": "/b"}

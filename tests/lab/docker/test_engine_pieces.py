@@ -14,8 +14,8 @@ from lab.files import PROJECT, Folder
 
 
 def test_sockets_of_a_deep_state_folder_lie_elsewhere(tmp_path: Path) -> None:
-    near = Folder(Path("/work/lab"))
-    assert dockerd.run_folder(near) == Path("/work/lab/docker")
+    near = Folder(Path("/srv/lab"))
+    assert dockerd.run_folder(near) == Path("/srv/lab/docker")
     deep = Folder(Path("/work") / ("x" * 80))
     assert dockerd.run_folder(deep) == Path(f"/run/buildcache-lab-{dockerd.label_of(deep)}")
     assert len(f"{dockerd.run_folder(near)}/exec/containerd/containerd.sock.ttrpc") < 108

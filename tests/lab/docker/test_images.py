@@ -8,7 +8,7 @@ import pytest
 
 from lab import image_archive
 from lab.errors import LabError
-from lab.images import BASE, BUILDKIT, Images
+from lab.images import BASE, BUILDKIT, DOCKER, Images
 from lab.registry_push import ids_in_registry
 from tests.lab.docker.engine import Engine
 
@@ -76,3 +76,10 @@ def test_the_operator_image_runs_both_programs_and_not_as_root(engine: Engine) -
     assert configuration["User"] == "65532:65532"
     assert configuration["Cmd"] == ["python", "-m", "buildcache"]
     assert "/workspace" in configuration["Volumes"]
+
+
+def test_the_client_of_Docker_is_made_when_a_task_asks_and_nothing_else_is(engine: Engine) -> None:
+    assert engine.maker.provide(DOCKER)
+    assert not engine.maker.provide("nobody/has:this")
+    output = engine.client.containers.run(DOCKER, ["buildx", "version"], entrypoint="docker", remove=True)
+    assert b"github.com/docker/buildx" in output

@@ -37,6 +37,12 @@ def containers(group: str | None, *, driver: str = "awslogs") -> list[dict[str, 
     ]
 
 
+def single(group: str | None = None) -> list[dict[str, Any]]:
+    """One container, so that the task is RUNNING while it runs."""
+    (build,) = [entry for entry in containers(group) if entry["name"] == "build"]
+    return [{**build, "essential": True, "dependsOn": []}]
+
+
 def register(aws: Served, **options: Any) -> str:
     """Register a definition; by default three containers that log to a group of their own."""
     if "containerDefinitions" not in options:
@@ -88,6 +94,16 @@ def followed(aws: Served, arn: str, wanted: Callable[[Mapping[str, Any]], bool])
 def reached(aws: Served, arn: str, status: str) -> dict[str, Any]:
     """The task when it has that lastStatus."""
     return followed(aws, arn, lambda task: task["lastStatus"] == status)
+
+
+def running(aws: Served, arn: str, container: str = "build") -> dict[str, Any]:
+    """The task when that container of it runs. One whose containers run one after the other is not RUNNING itself."""
+    return followed(aws, arn, lambda task: statuses(task).get(container) == "RUNNING")
+
+
+def statuses(task: Mapping[str, Any]) -> dict[str, str]:
+    """Status of each container."""
+    return {container["name"]: container["lastStatus"] for container in task["containers"]}
 
 
 def exit_codes(task: Mapping[str, Any]) -> dict[str, int | None]:

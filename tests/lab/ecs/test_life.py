@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -19,6 +20,9 @@ from tests.lab.ecs.tasks import (
     reached,
     register,
     run,
+    running,
+    single,
+    statuses,
 )
 
 STATES = ["PROVISIONING", "PENDING", "ACTIVATING", "RUNNING", "DEACTIVATING", "STOPPING", "DEPROVISIONING", "STOPPED"]
@@ -26,7 +30,7 @@ STATES = ["PROVISIONING", "PENDING", "ACTIVATING", "RUNNING", "DEACTIVATING", "S
 
 def test_a_task_goes_through_all_states_in_order_with_a_rising_version(aws: Served) -> None:
     plan(aws, start=0.5, build=1)
-    arn = run(aws)
+    arn = run(aws, register(aws, containerDefinitions=single()))
     seen: list[str] = []
     versions: list[int] = []
     times: list[set[str]] = []
@@ -50,6 +54,19 @@ def test_a_task_goes_through_all_states_in_order_with_a_rising_version(aws: Serv
     assert times[-1] >= {"executionStoppedAt", "connectivityAt"}
 
 
+def test_a_task_whose_containers_run_one_after_the_other_is_pending_until_the_last_one_starts(aws: Served) -> None:
+    plan(aws, build=1)
+    arn = run(aws)
+    task = running(aws, arn)
+    assert task["lastStatus"] == "PENDING"
+    assert statuses(task) == {"fetch": "STOPPED", "build": "RUNNING", "report": "PENDING"}
+    assert exit_codes(task) == {"fetch": 0, "build": None, "report": None}
+    assert "startedAt" not in task
+    assert "pullStoppedAt" in task
+    ended = reached(aws, arn, "STOPPED")
+    assert (ended["startedAt"] - ended["pullStoppedAt"]).total_seconds() >= 1
+
+
 def test_a_good_build_ends_with_its_report_in_the_log(aws: Served) -> None:
     report = {"version": 1, "digest": "sha256:" + "a" * 64, "steps": {"total": 5, "cached": 5}}
     plan(aws, log=["#1 building", "#2 done"], report=report)
@@ -67,8 +84,11 @@ def test_a_good_build_ends_with_its_report_in_the_log(aws: Served) -> None:
 
 def test_a_plan_without_a_report_reports_a_good_build_and_null_reports_nothing(aws: Served) -> None:
     plan(aws)
-    (line,) = lines(aws, reached(aws, run(aws), "STOPPED"), "report")
-    assert json.loads(line.removeprefix("buildcache-report: "))["digest"].startswith("sha256:")
+    task = reached(aws, run(aws), "STOPPED")
+    (line,) = lines(aws, task, "report")
+    report = json.loads(line.removeprefix("buildcache-report: "))
+    assert report["digest"].startswith("sha256:")
+    assert task["createdAt"] < datetime.fromisoformat(report["startedAt"]) < task["startedAt"]
     plan(aws, report=None)
     with refused("ResourceNotFoundException"):
         lines(aws, reached(aws, run(aws), "STOPPED"), "report")
@@ -88,6 +108,7 @@ def test_a_failed_fetch_keeps_the_build_from_starting(aws: Served) -> None:
     build = next(container for container in task["containers"] if container["name"] == "build")
     assert "dependency graph" in build["reason"]
     assert "runtimeId" not in build
+    assert lines(aws, task, "fetch") == ["simulated: exit code 2"]
 
 
 def test_t55_out_of_memory_is_137_with_its_reason(aws: Served) -> None:
@@ -125,7 +146,7 @@ def test_t52_spot_interruption_with_exit_codes_0(aws: Served) -> None:
 def test_t52_interrupting_a_running_task(aws: Served) -> None:
     plan(aws, build=30)
     arn = run(aws)
-    reached(aws, arn, "RUNNING")
+    running(aws, arn)
     aws.aws.interrupt(arn)
     task = reached(aws, arn, "STOPPED")
     assert task["stopCode"] == "SpotInterruption"
@@ -137,16 +158,27 @@ def test_t52_interrupting_a_running_task(aws: Served) -> None:
     plan(aws)
 
 
-def test_t56_stopping_a_running_task_is_a_wish_first(aws: Served) -> None:
+@pytest.mark.parametrize(
+    ("definitions", "status", "codes"),
+    [
+        pytest.param(single(), "RUNNING", {"build": 137}, id="one container"),
+        pytest.param(containers(None), "PENDING", {"fetch": 0, "build": 137, "report": None}, id="one after the other"),
+    ],
+)
+def test_t56_stopping_a_running_task_is_a_wish_first(
+    aws: Served, definitions: list[dict[str, Any]], status: str, codes: dict[str, int | None]
+) -> None:
     plan(aws, build=30)
     ecs = aws.client("ecs")
-    arn = run(aws, tags=[{"key": "a", "value": "b"}])
-    reached(aws, arn, "RUNNING")
+    arn = run(aws, register(aws, containerDefinitions=definitions), tags=[{"key": "a", "value": "b"}])
+    running(aws, arn)
+    reached(aws, arn, status)
     answer = ecs.stop_task(cluster=CLUSTER, task=arn, reason="cancelled by the user")["task"]
-    assert (answer["lastStatus"], answer["desiredStatus"]) == ("RUNNING", "STOPPED")
+    assert (answer["lastStatus"], answer["desiredStatus"]) == (status, "STOPPED")
     task = reached(aws, arn, "STOPPED")
     assert (task["stopCode"], task["stoppedReason"]) == ("UserInitiated", "cancelled by the user")
-    assert exit_codes(task) == {"fetch": 0, "build": 137, "report": None}
+    assert exit_codes(task) == codes
+    assert ("startedAt" in task) is (status == "RUNNING")
     assert task["tags"] == [], "StopTask deletes the tags of a task"
     ecs.get_waiter("tasks_stopped").wait(cluster=CLUSTER, tasks=[arn])
     plan(aws)
@@ -190,7 +222,7 @@ def test_t51_a_task_being_provisioned_has_no_containers_yet(aws: Served) -> None
 def test_a_plan_is_for_tasks_that_start_from_now_on(aws: Served) -> None:
     plan(aws, build=2, exitCodes={"build": 1})
     first = run(aws)
-    reached(aws, first, "RUNNING")
+    running(aws, first)
     plan(aws, build=0.01)
     second = run(aws)
     assert exit_codes(reached(aws, second, "STOPPED"))["build"] == 0

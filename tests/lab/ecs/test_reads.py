@@ -10,7 +10,7 @@ from botocore.validate import ParamValidator
 
 from lab.ecs.agent import Pace
 from tests.lab.aws.served import Served, refused, served, tag_map, unique, until
-from tests.lab.ecs.tasks import CLUSTER, describe, parameters, plan, reached, register, run
+from tests.lab.ecs.tasks import CLUSTER, describe, parameters, plan, register, run, running, single
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_tags_are_shown_when_asked_for_and_can_be_changed(aws: Served, definitio
     ecs = aws.client("ecs")
     plan(aws, build=30)
     arn = run(aws, definition, tags=[{"key": "a", "value": "1"}])
-    reached(aws, arn, "RUNNING")
+    running(aws, arn)
     (plain,) = ecs.describe_tasks(cluster=CLUSTER, tasks=[arn])["tasks"]
     assert plain["tags"] == []
     ecs.tag_resource(resourceArn=arn, tags=[{"key": "b", "value": "2"}])
@@ -101,25 +101,25 @@ def test_lists_filter_by_who_started_the_task_by_family_and_by_the_status_wanted
     plan(aws, build=30)
     family, mine = unique("family"), unique("uid")
     definition = register(aws, family=family)
-    running = run(aws, definition, startedBy=mine)
+    going = run(aws, definition, startedBy=mine)
     ended = run(aws, definition, startedBy=mine)
     other = run(aws, definition, startedBy=unique("uid"))
-    for arn in (running, ended, other):
-        reached(aws, arn, "RUNNING")
+    for arn in (going, ended, other):
+        running(aws, arn)
     ecs.stop_task(cluster=CLUSTER, task=ended)
 
     def listed(**filters: Any) -> set[str]:
         return set(ecs.list_tasks(cluster=CLUSTER, **filters)["taskArns"])
 
-    assert listed(startedBy=mine) == {running}
+    assert listed(startedBy=mine) == {going}
     assert listed(startedBy=mine, desiredStatus="STOPPED") == {ended}
-    assert listed(family=family) == {running, other}
+    assert listed(family=family) == {going, other}
     assert listed(family=family, desiredStatus="STOPPED") == {ended}
     assert listed(family=family, desiredStatus="PENDING") == set()
     assert listed(family="nothing") == set()
     with refused("InvalidParameterException", 400):
         listed(startedBy=mine, family=family)
-    for arn in (running, other):
+    for arn in (going, other):
         ecs.stop_task(cluster=CLUSTER, task=arn)
     plan(aws)
 
@@ -131,7 +131,7 @@ def test_lists_come_in_pages(aws: Served) -> None:
     definition = register(aws)
     arns = [run(aws, definition, startedBy=mine) for _ in range(5)]
     for arn in arns:
-        reached(aws, arn, "RUNNING")
+        running(aws, arn)
     pages = [
         page["taskArns"]
         for page in ecs.get_paginator("list_tasks").paginate(
@@ -152,16 +152,19 @@ def test_clusters_count_their_tasks_and_stay_while_they_have_some(aws: Served, d
     plan(aws, build=30)
     name = unique("cluster")
     ecs.create_cluster(clusterName=name)
-    arn = run(aws, definition, cluster=name)
+    chain = run(aws, definition, cluster=name)
+    one = run(aws, register(aws, containerDefinitions=single()), cluster=name)
 
     def counts() -> tuple[int, int]:
         (cluster,) = ecs.describe_clusters(clusters=[name])["clusters"]
         return cluster["runningTasksCount"], cluster["pendingTasksCount"]
 
-    until(counts, lambda found: found == (1, 0))
+    # A task whose last container has not started is pending.
+    until(counts, lambda found: found == (1, 1))
     with refused("ClusterContainsTasksException", 400):
         ecs.delete_cluster(cluster=name)
-    ecs.stop_task(cluster=name, task=arn)
+    for arn in (chain, one):
+        ecs.stop_task(cluster=name, task=arn)
     until(counts, lambda found: found == (0, 0))
     ecs.delete_cluster(cluster=name)
     plan(aws)
@@ -194,7 +197,8 @@ def test_every_answer_in_every_state_fits_the_model_of_botocore(aws: Served) -> 
         ephemeralStorage={"sizeInGiB": 50},
     )
     seen: set[str] = set()
-    for definition, options in ((register(aws), {}), (fargate, {"launchType": "FARGATE"})):
+    one = register(aws, containerDefinitions=single())
+    for definition, options in ((register(aws), {}), (one, {}), (fargate, {"launchType": "FARGATE"})):
         request = parameters(aws, definition, startedBy="me", tags=[{"key": "a", "value": "b"}], **options)
         status, answer = raw(aws, "RunTask", request)
         assert status == 200

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.lab.aws.served import Served, refused, served, tag_map, unique
-from tests.lab.ecs.tasks import CLUSTER, containers, describe, parameters, plan, reached, register, run
+from tests.lab.ecs.tasks import CLUSTER, containers, describe, parameters, plan, reached, register, run, running
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +268,7 @@ def test_t30_the_security_group_of_a_task_is_in_use_until_the_task_has_ended(aws
     ]
     network = {"subnets": [aws.aws.world.subnet_ids[0]], "securityGroups": [group]}
     arn = run(aws, definition, networkConfiguration={"awsvpcConfiguration": network})
-    reached(aws, arn, "RUNNING")
+    running(aws, arn)
     with refused("DependencyViolation"):
         ec2.delete_security_group(GroupId=group)
     ecs.stop_task(cluster=CLUSTER, task=arn)

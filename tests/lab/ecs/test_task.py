@@ -83,14 +83,66 @@ def test_a_container_handed_out_is_not_handed_out_again(agent: Agent) -> None:
     assert task.alive() == ("fetch",)
 
 
-def test_running_begins_with_the_first_container(agent: Agent) -> None:
+def test_running_begins_when_the_last_container_has_started(agent: Agent) -> None:
     task = pending(agent)
+    finish(task, ("fetch", 0))
     task.ready()
-    task.container_started("fetch")
+    task.container_started("build")
+    agent.run()
+    assert task.last_status == "PENDING"
+    assert "startedAt" not in task.times
+    task.container_stopped("build", 0)
+    agent.run()
+    assert task.last_status == "PENDING", "the last one waits still"
+    task.ready()
+    task.container_started("report")
     assert task.last_status == "ACTIVATING"
-    task.activated()
     agent.run()
     assert task.last_status == "RUNNING"
+    assert task.times["startedAt"] >= task.times["pullStoppedAt"]
+
+
+def test_a_container_that_can_never_start_does_not_keep_the_task_pending(agent: Agent) -> None:
+    side: list[dict[str, Any]] = [
+        {"name": "first", "image": "i", "essential": False},
+        {"name": "after", "image": "i", "essential": False},
+        {"name": "main", "image": "i"},
+    ]
+    side[1]["dependsOn"] = [{"containerName": "first", "condition": "SUCCESS"}]
+    task = pending(agent, side)
+    assert task.ready() == ("first", "main")
+    task.container_started("main")
+    task.container_started("first")
+    agent.run()
+    assert task.last_status == "PENDING"
+    task.container_stopped("first", 1)
+    agent.run()
+    assert task.last_status == "RUNNING"
+    assert exit_codes(task) == {"first": 1, "after": 143, "main": None}
+
+
+def test_a_task_that_ends_as_soon_as_it_is_activated_was_running_all_the_same(agent: Agent) -> None:
+    task = pending(agent)
+    finish(task, ("fetch", 0), ("build", 0), ("report", 0))
+    seen = [task.last_status]
+    while agent.due:
+        agent.due.pop(0)()
+        seen += [task.last_status] if seen[-1] != task.last_status else []
+    assert seen == ["ACTIVATING", "RUNNING", "DEACTIVATING", "STOPPING", "DEPROVISIONING", "STOPPED"]
+    assert "startedAt" in task.times
+
+
+def test_a_task_stopped_while_it_is_pending_was_never_running(agent: Agent) -> None:
+    task = pending(agent)
+    finish(task, ("fetch", 0))
+    task.ready()
+    task.container_started("build")
+    task.stop("UserInitiated", "cancelled")
+    task.container_stopped("build", 137)
+    agent.run()
+    assert task.last_status == "STOPPED"
+    assert exit_codes(task) == {"fetch": 0, "build": 137, "report": None}
+    assert "startedAt" not in task.times
 
 
 def test_a_stop_waits_for_a_container_whose_start_is_under_way(agent: Agent) -> None:

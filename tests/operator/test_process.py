@@ -1,0 +1,156 @@
+"""The operator as a process, and rules about its source that no checker knows."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import kopf
+import pytest
+
+from buildcache import handlers
+from tests.fakes.builds import cache_body
+from tests.fakes.kube import FakeKube
+
+from .conftest import KUBECONFIG
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_source_root_is_no_package() -> None:
+    """It would hide Python's own `operator` module."""
+    assert not (ROOT / "operator/__init__.py").exists()
+
+
+def test_every_handler_has_an_id_of_its_own__K21() -> None:
+    registry = kopf.get_default_registry()
+    found = [*registry._watching.get_all_handlers(), *registry._activities.get_all_handlers()]
+    ours = {str(each.id) for each in found if each.fn.__module__ == handlers.__name__}
+    assert ours == {"cache-seen", "build-seen", "configure", "login"}
+
+
+def test_kopf_is_never_asked_to_change_an_object__K26_K27_K28() -> None:
+    registry = kopf.get_default_registry()
+    assert not list(registry._changing.get_all_handlers())
+    assert not list(registry._spawning.get_all_handlers())
+    assert not list(registry._indexing.get_all_handlers())
+    assert not list(registry._webhooks.get_all_handlers())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def ask(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except OSError as error:
+        return 0, str(error)
+
+
+class Process:
+    """`python -m buildcache` with an environment of its own."""
+
+    def __init__(self, kubeconfig: Path, **settings: str) -> None:
+        self.probe, self.metrics = free_port(), free_port()
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(kubeconfig.parent),
+            "PYTHONPATH": str(ROOT / "operator"),
+            "KUBECONFIG": str(kubeconfig),
+            "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+            "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": "canary-of-a-secret",
+            "BUILDCACHE_CLUSTER_ID": "test",
+            "BUILDCACHE_PROBE_PORT": str(self.probe),
+            "BUILDCACHE_METRICS_PORT": str(self.metrics),
+            **settings,
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "buildcache"], env=environment, stderr=subprocess.PIPE, text=True
+        )
+
+    def until_ready(self) -> None:
+        deadline = time.monotonic() + 30
+        while ask(f"http://127.0.0.1:{self.probe}/readyz")[0] != 200:
+            assert time.monotonic() < deadline
+            assert self.process.poll() is None
+            time.sleep(0.05)
+
+    def end(self, sent: int = signal.SIGTERM) -> tuple[int, float, str]:
+        began = time.monotonic()
+        self.process.send_signal(sent)
+        _, log = self.process.communicate(timeout=30)
+        return self.process.returncode, time.monotonic() - began, log
+
+
+@pytest.fixture
+def kubeconfig(kube: FakeKube, tmp_path: Path) -> Path:
+    path = tmp_path / "config"
+    path.write_text(KUBECONFIG.format(url=kube.url))
+    return path
+
+
+def test_it_starts_answers_and_ends_on_sigterm__fault_19(kube: FakeKube, kubeconfig: Path) -> None:
+    operator = Process(kubeconfig)
+    try:
+        operator.until_ready()
+        assert ask(f"http://127.0.0.1:{operator.probe}/healthz") == (200, "ok\n")
+        assert ask(f"http://127.0.0.1:{operator.probe}/else")[0] == 404
+        status, text = ask(f"http://127.0.0.1:{operator.metrics}/metrics")
+        assert status == 200
+        assert 'buildcache_queue_depth{kind="Build"} 0.0' in text
+    finally:
+        code, seconds, log = operator.end()
+    assert code == 0
+    assert seconds < 10
+    assert all(line.startswith("{") for line in log.splitlines()), log
+    assert "canary-of-a-secret" not in log
+    assert "a-token-for-tests" not in log
+    assert "Traceback" not in log
+
+
+def test_a_call_that_hangs_does_not_keep_it_from_ending__fault_19(kube: FakeKube, kubeconfig: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        operator = Process(kubeconfig, AWS_ENDPOINT_URL=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        try:
+            operator.until_ready()
+            kube.create("buildcaches", "shop", spec=cache_body()["spec"])
+            silent.settimeout(10)
+            connection, _ = silent.accept()
+        finally:
+            code, seconds, log = operator.end()
+        connection.close()
+    assert code == 0, log
+    assert seconds < 10
+
+
+def test_without_a_cluster_id_it_says_what_to_do(tmp_path: Path) -> None:
+    operator = Process(tmp_path / "none", BUILDCACHE_CLUSTER_ID="")
+    _, log = operator.process.communicate(timeout=30)
+    assert operator.process.returncode == 2
+    assert "BUILDCACHE_CLUSTER_ID is required" in log
+
+
+def test_without_a_cluster_it_says_where_it_looked(tmp_path: Path) -> None:
+    operator = Process(tmp_path / "none")
+    _, log = operator.process.communicate(timeout=30)
+    assert operator.process.returncode == 2
+    assert "KUBECONFIG" in log
+    assert "Traceback" not in log
