@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN    := .venv/bin
 SHELL  := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test up down check crds image bench-dispatch
+.PHONY: help install demo test up down check crds image bench-dispatch bench-caches chaos
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,8 +43,14 @@ test: install ## All tests that this machine can run, the fast ones first; says 
 	@echo "test 3/3: the whole on real parts: kube-apiserver, the operator as a process, AWS stand-in, containers and BuildKit"
 	$(RUN)/pytest -q tests -m "lab or docker"
 
+chaos: install ## kill -9 and spoilt calls at every effect of the operator: the end must be the same (about 20 minutes)
+	@$(RUN)/python -m lab chaos
+
 bench-dispatch: install ## 100 Builds at 5 a second: what a Build costs, as a table; FULL=1: 3,600 at 20 a second and more (10 min)
 	@$(RUN)/python -m lab bench-dispatch $(if $(FULL),--full)
+
+bench-caches: install ## 100 BuildCaches at once under AWS's rate limits: time until Ready and calls, printed as a table
+	@$(RUN)/python -m lab bench-caches
 
 crds: install ## Generate crds/ and docs/reference.md from the models
 	@$(RUN)/python crds/generate.py

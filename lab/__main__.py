@@ -1,4 +1,4 @@
-"""`python -m lab`: up, down, status, demo, bench-dispatch for people and make; serve is what `up` starts."""
+"""`python -m lab`: up, down, status, demo, chaos, bench-dispatch, bench-caches for people and make; serve is what `up` starts."""
 
 from __future__ import annotations
 
@@ -32,12 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("down", help="stop the lab and remove everything it made")
     commands.add_parser("status", help="say whether the lab is up, and where its parts are (exit code 3: it is not)")
     commands.add_parser("demo", help="the whole walk: a cache, a cold build, a warm one, one after a change, clean-up")
+    commands.add_parser("chaos", help="kill the operator and spoil its calls at each effect, in a lab of its own")
     bench_dispatch = commands.add_parser(
         "bench-dispatch", help="time from the creation of a Build to RunTask, in a lab of its own"
     )
     bench_dispatch.add_argument(
         "--full", action="store_true", help="20 Builds a second for 3 minutes, 1,000 at once, and a restart beside them"
     )
+    commands.add_parser("bench-caches", help="100 BuildCaches at once, in a lab of its own")
     options = parser.parse_args(arguments)
     folder = Folder.from_environment()
     try:
@@ -64,6 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from lab.bench import main as bench
 
                 return bench(options.full)
+            case "bench-caches":
+                from lab.bench_caches import main as bench_caches
+
+                return bench_caches()
+            case "chaos":
+                from lab.chaos import main as chaos
+
+                return chaos()
             case _:
                 from lab.demo import main as demo
 

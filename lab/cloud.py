@@ -40,11 +40,13 @@ class Cloud:
         *,
         runtime: RuntimeName,
         on_crash: Callable[[], None],
+        limits: bool = False,
     ) -> None:
         self._folder = folder
         self._progress = progress
         self._runtime = runtime
         self._on_crash = on_crash
+        self._limits = limits
         self._registry = Registry(folder.registry, processes, progress, seed=cache_folder() / "registry")
         self._engine = Dockerd(folder, processes, progress)
         self._aws: Aws | None = None
@@ -101,7 +103,12 @@ class Cloud:
 
     def _start_aws(self, runtime: Runtime | None = None) -> None:
         self._aws = Aws(
-            region=self.region, account=self.account, registry=self.registry, runtime=runtime, on_crash=self._on_crash
+            region=self.region,
+            account=self.account,
+            registry=self.registry,
+            runtime=runtime,
+            on_crash=self._on_crash,
+            limits=self._limits,
         )
         self.url = self._aws.start()
         self._progress(f"AWS: ready at {self.url}")

@@ -59,6 +59,10 @@ class ApiControl(Protocol):
 class OperatorControl(Protocol):
     """The operator's process."""
 
+    @property
+    def pid(self) -> int | None:
+        """None while none runs."""
+
     def start(self) -> int:
         """Its pid."""
 
@@ -85,6 +89,7 @@ class Control:
                 web.get("/calls", self._calls),
                 web.post("/faults", _with_body(self.add_faults)),
                 web.delete("/faults", _without_body(self.clear_faults)),
+                web.get("/operator", _without_body(self.operator)),
                 web.post("/operator/kill", _without_body(self.kill)),
                 web.post("/operator/stop", _without_body(self.stop)),
                 web.post("/operator/start", _without_body(self.start)),
@@ -121,6 +126,10 @@ class Control:
         self._cloud.clear_faults()
         self._api.clear()
         return {"added": 0}
+
+    def operator(self) -> Answer:
+        """Whether it runs."""
+        return {"pid": self._operator.pid}
 
     def kill(self) -> Answer:
         """SIGKILL."""

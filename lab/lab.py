@@ -60,12 +60,14 @@ class Lab:
         progress: Progress,
         operator: bool = True,
         operator_command: Sequence[str] = COMMAND,
+        limits: bool = False,
     ) -> None:
         self.folder = Folder(state_dir.absolute())
         self._runtime = runtime
         self._progress = progress
         self._with_operator = operator
         self._operator_command = operator_command
+        self._limits = limits
         self._processes = Processes(self.folder.path, self.folder.processes, self.folder.logs)
         self._closers = ExitStack()
         self._cloud: Cloud | None = None
@@ -166,7 +168,12 @@ class Lab:
         from lab.cloud import Cloud
 
         self._cloud = Cloud(
-            self.folder, self._processes, self._progress, runtime=self._runtime, on_crash=self._kill_operator
+            self.folder,
+            self._processes,
+            self._progress,
+            runtime=self._runtime,
+            on_crash=self._kill_operator,
+            limits=self._limits,
         )
         self._cloud.start()
         return self._cloud

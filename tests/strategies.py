@@ -18,6 +18,7 @@ from buildcache.core.observed import (
     Subnet,
     TaskRevision,
 )
+from buildcache.core.tagging import wanted_tags
 
 ACCOUNT = "111122223333"
 REGION = "eu-west-1"
@@ -127,8 +128,14 @@ rules = st.frozensets(
 )
 
 
+tags = st.dictionaries(st.sampled_from(["team", "cost", "old"]), st.sampled_from(["a", "b"])).map(
+    lambda user: wanted_tags(user, IDENTITY, retain="old" in user)
+)
+"""Those that an earlier spec asked for."""
+
+
 def groups(group_id: str, owned: st.SearchStrategy[bool]) -> st.SearchStrategy[SecurityGroup]:
-    return st.builds(SecurityGroup, st.just(group_id), owned, rules, rules)
+    return st.builds(SecurityGroup, st.just(group_id), owned, rules, rules, tags)
 
 
 @st.composite
@@ -150,6 +157,7 @@ def observed_file_systems(draw: st.DrawFn, owned: st.SearchStrategy[bool]) -> Fi
             )
         ),
         backup=draw(st.booleans()),
+        tags=draw(tags),
     )
 
 
@@ -185,17 +193,19 @@ def observed_caches(draw: st.DrawFn, want: DesiredCache, *, foreign: bool) -> Ob
             owned=owned,
             mutability=st.sampled_from(["MUTABLE", "IMMUTABLE"]),
             policy=st.none() | st.just('{"rules":[]}'),
+            tags=tags,
         )
     )
     log_group = draw(
-        st.none() | st.builds(LogGroup, st.just(want.log_group), owned, st.none() | st.sampled_from([1, 7, 30]))
+        st.none()
+        | st.builds(LogGroup, st.just(want.log_group), owned, st.none() | st.sampled_from([1, 7, 30]), tags=tags)
     )
     revisions = []
     for executor in want.executors:
         for number in range(1, draw(st.integers(0, 3)) + 1):
             content = draw(st.sampled_from(["old", executor.definition.content_hash]))
             arn = f"arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/{executor.family}:{number}"
-            revisions.append(TaskRevision(arn, executor.family, number, draw(owned), content))
+            revisions.append(TaskRevision(arn, executor.family, number, draw(owned), content, draw(tags)))
     return ObservedCache(
         build_group=draw(st.none() | groups(BUILD_GROUP, owned)),
         cache_group=cache_group,

@@ -10,6 +10,7 @@ from typing import Any
 from lab.aws import filling, world
 from lab.aws.calls import CallLog
 from lab.aws.faults import Faults
+from lab.aws.limits import Limits
 from lab.aws.rules import Rules
 from lab.aws.server import Server
 from lab.aws.task_api import TaskApi
@@ -39,8 +40,12 @@ class Aws:
         timing: Timing | None = None,
         pace: Pace | None = None,
         now: Callable[[], float] = time.time,
+        limits: bool = False,
     ) -> None:
-        """Without a runtime, tasks are simulated. `registry` is the address that ECR answers for every repository."""
+        """Without a runtime, tasks are simulated. `registry` is the address that ECR answers for every repository.
+
+        With `limits`, ECS throttles as AWS does.
+        """
         self.region = region
         self.account = account
         self.registry = registry
@@ -48,6 +53,7 @@ class Aws:
         """Ids of what exists from the start; set by `start`."""
         self._timing = timing or Timing()
         self._calls = CallLog()
+        self._limits = Limits() if limits else None
         self._rules = Rules()
         self._on_crash = on_crash
         self._simulated = Simulated()
@@ -66,7 +72,14 @@ class Aws:
         self.world = world.create(self.region, self.account)
         application = TaskApi(self._agent, filling.application(self.account))
         self._server = Server(
-            Faults(application, calls=self._calls, rules=self._rules, account=self.account, on_crash=self._on_crash)
+            Faults(
+                application,
+                calls=self._calls,
+                rules=self._rules,
+                account=self.account,
+                on_crash=self._on_crash,
+                limits=self._limits,
+            )
         )
         self._server.start()
         return self._server.url

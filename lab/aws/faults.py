@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.aws import answers
 from lab.aws.calls import CallLog
+from lab.aws.limits import Limits
 from lab.aws.operations import Operation, identify
 from lab.aws.rules import Rule, Rules
 from lab.aws.server import drop
@@ -34,12 +35,14 @@ class Faults:
         rules: Rules,
         account: str,
         on_crash: Callable[[], None],
+        limits: Limits | None = None,
     ) -> None:
         self._application = application
         self._calls = calls
         self._rules = rules
         self._account = account
         self._on_crash = on_crash
+        self._limits = limits
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -56,6 +59,11 @@ class Faults:
                 self._perform(environ, entry)
             self._on_crash()
             drop(environ)
+        if self._limits is not None and not self._limits.allows(operation.name):
+            throttled = answers.throttled(operation)
+            self._calls.answered(entry, throttled.status)
+            start_response(throttled.status_line, list(throttled.headers))
+            return [throttled.body]
         rule = self._rules.take_fault(operation.name)
         if rule is not None:
             answer = self._fault(rule, operation, environ, entry)

@@ -24,8 +24,9 @@ NAMESPACE = "demo"
 class Cluster:
     """A running lab."""
 
-    def __init__(self, info: LabInfo) -> None:
+    def __init__(self, info: LabInfo, namespace: str = NAMESPACE) -> None:
         self.info = info
+        self.namespace = namespace
         self._objects = client.CustomObjectsApi(config.new_client_from_config(info["kubeconfig"]))
         self._kubectl = ensure("kubectl", lambda _: None)
         self._client = cache(self._new_client)
@@ -35,7 +36,7 @@ class Cluster:
         command = [
             str(self._kubectl),
             f"--kubeconfig={self.info['kubeconfig']}",
-            f"--namespace={NAMESPACE}",
+            f"--namespace={self.namespace}",
             *arguments,
         ]
         text = None if stdin is None else json.dumps(stdin)
@@ -47,16 +48,32 @@ class Cluster:
     def get(self, plural: str, name: str) -> dict[str, Any] | None:
         """An object; None when there is none."""
         try:
-            body: dict[str, Any] = self._objects.get_namespaced_custom_object(GROUP, VERSION, NAMESPACE, plural, name)
+            body: dict[str, Any] = self._objects.get_namespaced_custom_object(
+                GROUP, VERSION, self.namespace, plural, name
+            )
         except client.ApiException as error:
             if error.status == 404:
                 return None
             raise
         return body
 
+    def create(self, plural: str, body: Mapping[str, Any]) -> None:
+        """A new object."""
+        self._objects.create_namespaced_custom_object(GROUP, VERSION, self.namespace, plural, dict(body))
+
+    def patch(self, plural: str, name: str, change: Mapping[str, Any]) -> None:
+        """A merge patch by a user."""
+        self._objects.patch_namespaced_custom_object(
+            GROUP, VERSION, self.namespace, plural, name, dict(change), _content_type="application/merge-patch+json"
+        )
+
+    def delete(self, plural: str, name: str) -> None:
+        """Asks for the deletion; finalizers decide when."""
+        self._objects.delete_namespaced_custom_object(GROUP, VERSION, self.namespace, plural, name)
+
     def names(self, plural: str) -> list[str]:
         """The names of all objects of a kind in the demo's namespace."""
-        listed = self._objects.list_namespaced_custom_object(GROUP, VERSION, NAMESPACE, plural)
+        listed = self._objects.list_namespaced_custom_object(GROUP, VERSION, self.namespace, plural)
         return [item["metadata"]["name"] for item in listed["items"]]
 
     def aws(self, service: str) -> Any:

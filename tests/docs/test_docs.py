@@ -60,6 +60,17 @@ def test_samples_are_valid(body: dict[str, Any]) -> None:
     KINDS[body["kind"]].model_validate(body)
 
 
+def test_every_trap_has_a_test_that_exists_or_says_why_not() -> None:
+    rows = re.findall(r"^\| (T\d\d) \| ([^|]+) \| ([^|]+) \|([^|]*)\|$", (PROJECT / "docs/traps.md").read_text(), re.M)
+    assert [row[0] for row in rows] == [f"T{number:02}" for number in range(1, 73)]
+    for trap, _, tests, remark in rows:
+        named = re.findall(r"`([^`:]+)::([^`]+)`", tests)
+        assert named or remark.strip(), trap
+        for path, name in named:
+            text = (PROJECT / path).read_text()
+            assert re.search(rf"^(async )?(def )?{name}\b", text, re.M), f"{trap}: {path} has no {name}"
+
+
 def test_the_changelog_keeps_its_form() -> None:
     text = (PROJECT / "CHANGELOG.md").read_text()
     assert "keepachangelog.com" in text

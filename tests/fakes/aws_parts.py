@@ -1,6 +1,6 @@
 """AWS as far as a plan sees it: what each action does to an ObservedCache, what is refused for now, and what time changes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import assert_never
 
@@ -40,7 +40,10 @@ def apply(have: ObservedCache, action: Action) -> ObservedCache:
     match action:
         case act.CreateSecurityGroup():
             made = SecurityGroup(
-                BUILD_GROUP if action.role == "build" else CACHE_GROUP, True, egress=frozenset({EVERYTHING})
+                BUILD_GROUP if action.role == "build" else CACHE_GROUP,
+                True,
+                egress=frozenset({EVERYTHING}),
+                tags=action.tags,
             )
             return replace(have, build_group=made) if action.role == "build" else replace(have, cache_group=made)
         case act.AuthorizeRules():
@@ -58,6 +61,7 @@ def apply(have: ObservedCache, action: Action) -> ObservedCache:
                 action.provisioned_mibps,
                 action.kms_key,
                 backup=action.backup,
+                tags=action.tags,
             )
             return have if have.file_system else replace(have, file_system=made_fs)
         case act.UpdateThroughput():
@@ -85,7 +89,9 @@ def apply(have: ObservedCache, action: Action) -> ObservedCache:
         case act.DeleteMountTarget():
             return _mount(have, action.mount_target_id, state="deleting")
         case act.CreateRepository():
-            made_repository = Repository(action.name, "arn:repository", "uri", True, kms_key=action.kms_key)
+            made_repository = Repository(
+                action.name, "arn:repository", "uri", True, kms_key=action.kms_key, tags=action.tags
+            )
             return have if have.repository else replace(have, repository=made_repository)
         case act.MakeTagsMutable():
             return _repository(have, mutability="MUTABLE")
@@ -97,7 +103,7 @@ def apply(have: ObservedCache, action: Action) -> ObservedCache:
             _ours(have.repository is not None and have.repository.owned)
             return replace(have, repository=None)
         case act.CreateLogGroup():
-            return have if have.log_group else replace(have, log_group=LogGroup(action.name, True))
+            return have if have.log_group else replace(have, log_group=LogGroup(action.name, True, tags=action.tags))
         case act.PutRetention():
             assert have.log_group is not None
             _ours(have.log_group.owned)
@@ -110,6 +116,10 @@ def apply(have: ObservedCache, action: Action) -> ObservedCache:
         case act.DeregisterTaskDefinition():
             _ours(all(revision.owned for revision in have.revisions if revision.arn == action.arn))
             return replace(have, revisions=tuple(each for each in have.revisions if each.arn != action.arn))
+        case act.TagResource():
+            return _tags(have, action.resource, lambda tags: {**tags, **action.tags})
+        case act.UntagResource():
+            return _tags(have, action.resource, lambda tags: {k: v for k, v in tags.items() if k not in action.keys})
         case _:
             assert_never(action)
 
@@ -155,6 +165,31 @@ def _file_system(have: ObservedCache, **changes: object) -> ObservedCache:
     return replace(have, file_system=replace(have.file_system, **changes))  # type: ignore[arg-type]
 
 
+def _tags(
+    have: ObservedCache, resource: act.Resource, change: Callable[[Mapping[str, str]], Mapping[str, str]]
+) -> ObservedCache:
+    match resource.service:
+        case "ec2":
+            role = "build_group" if have.build_group and have.build_group.id == resource.id else "cache_group"
+            part = getattr(have, role)
+        case "efs":
+            role, part = "file_system", have.file_system
+        case "ecr":
+            role, part = "repository", have.repository
+        case "logs":
+            role, part = "log_group", have.log_group
+        case "ecs":
+            for each in have.revisions:
+                _ours(each.owned or each.arn != resource.id)
+            changed = tuple(
+                replace(each, tags=change(each.tags)) if each.arn == resource.id else each for each in have.revisions
+            )
+            return replace(have, revisions=changed)
+    assert part is not None
+    _ours(part.owned)
+    return replace(have, **{role: replace(part, tags=change(part.tags))})
+
+
 def _mount(have: ObservedCache, mount_id: str, **changes: object) -> ObservedCache:
     _ours(have.file_system is not None and have.file_system.owned)
     mounts = tuple(
@@ -175,5 +210,6 @@ def _register(have: ObservedCache, action: act.RegisterTaskDefinition) -> Observ
     family = str(action.definition.request["family"])
     number = 1 + max((each.revision for each in have.revisions if each.family == family), default=0)
     arn = f"arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/{family}:{number}"
-    made = TaskRevision(arn, family, number, True, action.definition.content_hash)
+    tags = {**action.tags, CONTENT_HASH_TAG: action.definition.content_hash}
+    made = TaskRevision(arn, family, number, True, action.definition.content_hash, tags)
     return replace(have, revisions=(*have.revisions, made))

@@ -154,12 +154,6 @@ def called() -> set[str]:
 
 
 IMPLIED = {
-    # needed for tags in creating calls
-    "ec2:CreateTags",
-    "ecr:TagResource",
-    "ecs:TagResource",
-    "elasticfilesystem:TagResource",
-    "logs:TagResource",
     # needed by EFS for mount targets, on the caller's behalf
     "ec2:CreateNetworkInterface",
     "ec2:DeleteNetworkInterface",

@@ -41,16 +41,69 @@ def test_the_first_pass_only_asks_for_the_finalizer(cache: Cache, calls: Calls) 
     assert calls.names() == []
 
 
-def test_t11_a_settled_cache_costs_reads_only_and_no_status_write(cache: Cache, calls: Calls) -> None:
+SETTLED_LOOK = [
+    "DescribeSecurityGroups",
+    "DescribeFileSystems",
+    "DescribeLifecycleConfiguration",
+    "DescribeBackupPolicy",
+    "DescribeMountTargets",
+    "DescribeNetworkInterfaces",
+    "DescribeRepositories",
+    "ListTagsForResource",
+    "GetLifecyclePolicy",
+    "DescribeLogGroups",
+    "ListTagsForResource",
+]
+"""The reads of every drift check of a full BuildCache (docs/how-to/drift.md); one more is about its task definitions."""
+
+
+@pytest.mark.parametrize("executors", [1, 2, 8])
+def test_t11_a_settled_cache_costs_twelve_reads_and_no_write(cache: Cache, calls: Calls, executors: int) -> None:
+    first = cache.spec["executors"][0]
+    cache.spec["executors"] = [first, *({**KANIKO, "name": f"kaniko-{number}"} for number in range(executors - 1))]
     cache.settle()
+    cache.later(minutes=12)
+    cache.step()
     writes = cache.writes
-    for _ in range(5):
+    definitions = "DescribeTaskDefinition" if executors == 1 else "ListTaskDefinitionFamilies"
+    for _ in range(3):
         calls.reset()
         cache.later(minutes=12)
         cache.step()
+        assert calls.names() == [*SETTLED_LOOK, definitions]
+        assert len(calls.names()) <= 12
         assert calls.mutating() == []
-        assert len(calls.names()) <= 13
     assert cache.writes == writes
+    cache.later(minutes=62)
+    calls.reset()
+    cache.step()
+    assert calls.names().count("DescribeTaskDefinition") == executors  # once an hour everything is read
+    assert "DescribeClusters" in calls.names()
+
+
+def test_t26_a_task_definition_deregistered_by_hand_is_seen_also_where_one_read_serves_all(cache: Cache) -> None:
+    cache.spec["executors"].append(KANIKO)
+    cache.settle()
+    cache.later(minutes=12)
+    cache.step()
+    before = cache.part("executor/kaniko")
+    client("ecs").deregister_task_definition(taskDefinition=before)
+    cache.later(minutes=12)
+    cache.settle()
+    assert cache.part("executor/kaniko") != before
+    assert cache.conditions()["Drifted"] == ("False", "Corrected")
+
+
+def test_after_an_update_the_look_is_small_again(cache: Cache, calls: Calls) -> None:
+    cache.settle()
+    cache.edit(executors=[{**cache.spec["executors"][0], "memory": 4096}])
+    cache.settle()
+    cache.later(minutes=12)
+    cache.step()
+    calls.reset()
+    cache.later(minutes=12)
+    cache.step()
+    assert calls.names() == [*SETTLED_LOOK, "DescribeTaskDefinition"]
 
 
 def test_between_looks_aws_is_not_asked(cache: Cache, calls: Calls) -> None:
@@ -139,17 +192,63 @@ def test_toggling_the_file_system_and_enabled_makes_and_removes_the_stores(cache
 def test_t37_retain_leaves_everything_and_the_object_goes(cache: Cache, calls: Calls) -> None:
     cache.spec["deletionPolicy"] = "Retain"
     cache.settle()
+    assert {tags["buildcache.dev/deletion-policy"] for tags in tags_of(cache).values()} == {"Retain"}
     cache.delete()
     calls.reset()
     cache.settle()
     assert cache.is_gone()
-    assert calls.names() == []
+    assert calls.mutating() == []
+
+
+def test_t37_retain_right_before_the_deletion_still_marks_what_is_left(cache: Cache) -> None:
+    cache.settle()
+    cache.edit(deletionPolicy="Retain")
+    cache.delete()
+    cache.settle()
+    assert cache.is_gone()
+    assert {tags["buildcache.dev/deletion-policy"] for tags in tags_of(cache).values()} == {"Retain"}
+
+
+def test_t37_retain_ends_also_when_nothing_may_be_looked_at(cache: Cache, aws: Aws) -> None:
+    cache.settle()
+    aws.add_faults([{"operation": "DescribeSecurityGroups", "kind": "denied", "times": -1}])
+    cache.edit(deletionPolicy="Retain")
+    cache.delete()
+    cache.settle()
+    assert cache.is_gone()
+
+
+def test_fault_55_a_cache_made_anew_is_told_what_the_former_one_left_and_how_to_take_it_over(
+    cache: Cache, aws: Aws
+) -> None:
+    cache.spec["deletionPolicy"] = "Retain"
+    cache.settle()
+    cache.delete()
+    cache.settle()
+    again = Cache(aws, spec_of(aws.world), uid="22222222-2222-3333-4444-555555555555")
+    again.settle()
+    assert again.conditions()["Stalled"] == ("True", "ForeignResource")
+    message = again.message("Stalled")
+    assert f"earlier BuildCache of this name (UID {cache.uid}), kept by its deletionPolicy Retain" in message
+    for tag, call in (("repository", client("ecr")), ("log-group", client("logs"))):
+        arn = cache.part("repository") if tag == "repository" else f"{log_group_arn()}"
+        value = {"buildcache.dev/uid": again.uid}
+        tags: Any = [{"Key": key, "Value": text} for key, text in value.items()] if tag == "repository" else value
+        call.tag_resource(resourceArn=arn, tags=tags)
+    again.later(minutes=12)
+    again.settle()
+    assert again.conditions()["Ready"] == ("True", "Available")
+
+
+def log_group_arn() -> str:
+    return str(client("logs").describe_log_groups()["logGroups"][0]["arn"]).removesuffix(":*")
 
 
 def test_suspend_means_no_aws_write(cache: Cache, calls: Calls) -> None:
-    cache.spec["suspend"] = True
     cache.settle()
-    assert calls.mutating() == []
+    cache.edit(suspend=True)
+    calls.reset()
+    cache.settle()
     assert cache.conditions()["Ready"] == ("False", "Suspended")
     cache.delete()
     outcome = cache.step()
@@ -160,6 +259,15 @@ def test_suspend_means_no_aws_write(cache: Cache, calls: Calls) -> None:
     cache.edit(suspend=False)
     cache.settle()
     assert cache.is_gone()
+
+
+def test_a_suspended_cache_without_parts_goes_at_once(cache: Cache, calls: Calls) -> None:
+    cache.spec["suspend"] = True
+    cache.settle()
+    cache.delete()
+    cache.step()
+    assert cache.is_gone()
+    assert calls.mutating() == []
 
 
 def test_report_from_the_start_makes_nothing_and_asks_no_more_often_than_it_should(cache: Cache, calls: Calls) -> None:
@@ -244,6 +352,80 @@ def test_given_groups_are_the_only_ones_that_reach_the_file_system(cache: Cache,
     group = client("ec2").describe_security_groups(GroupIds=[cache.part("cache-security-group")])["SecurityGroups"][0]
     assert [pair["GroupId"] for rule in group["IpPermissions"] for pair in rule["UserIdGroupPairs"]] == [given]
     assert sorted(left_over(aws.world)["groups"]) == sorted(["builds", group["GroupName"]])
+
+
+# --- tags
+
+
+def tags_of(cache: Cache) -> dict[str, dict[str, str]]:
+    """Part → its tags in AWS."""
+    groups = client("ec2").describe_security_groups(
+        GroupIds=[cache.part("build-security-group"), cache.part("cache-security-group")]
+    )["SecurityGroups"]
+    system = client("efs").describe_file_systems()["FileSystems"][0]
+    repository = client("ecr").list_tags_for_resource(resourceArn=cache.part("repository"))["tags"]
+    group = client("logs").describe_log_groups()["logGroups"][0]
+    definition = client("ecs").describe_task_definition(taskDefinition=cache.part("executor/ec2"), include=["TAGS"])
+    return {
+        **{group["GroupName"]: {tag["Key"]: tag["Value"] for tag in group["Tags"]} for group in groups},
+        "file system": {tag["Key"]: tag["Value"] for tag in system["Tags"]},
+        "repository": {tag["Key"]: tag["Value"] for tag in repository},
+        "log group": client("logs").list_tags_for_resource(resourceArn=group["arn"].removesuffix(":*"))["tags"],
+        "executor": {tag["key"]: tag["value"] for tag in definition["tags"]},
+    }
+
+
+def test_tags_of_the_spec_are_followed_on_every_part_and_those_of_others_stay(
+    cache: Cache, aws: Aws, calls: Calls
+) -> None:
+    cache.spec["tags"] = {"team": "a", "cost": "7"}
+    cache.settle()
+    arn = cache.part("executor/ec2")
+    client("ec2").create_tags(
+        Resources=[cache.part("build-security-group")], Tags=[{"Key": "audit", "Value": "by hand"}]
+    )
+    client("ecr").tag_resource(resourceArn=cache.part("repository"), tags=[{"Key": "audit", "Value": "by hand"}])
+    assert {frozenset({"team": "a", "cost": "7"}.items()) <= tags.items() for tags in tags_of(cache).values()} == {True}
+    cache.edit(tags={"team": "b", "env": "test"})
+    cache.body["status"] = {"observedGeneration": -1}  # what was set before is known from AWS
+    cache.settle()
+    for part, tags in tags_of(cache).items():
+        assert (tags.get("team"), tags.get("env"), tags.get("cost")) == ("b", "test", None), part
+        assert tags["buildcache.dev/uid"] == cache.uid
+    assert cache.part("executor/ec2") == arn  # tags are no content
+    assert sum(tags.get("audit") == "by hand" for tags in tags_of(cache).values()) == 2
+    cache.edit(tags={})
+    cache.settle()
+    assert all("team" not in tags and "buildcache.dev/tag-keys" not in tags for tags in tags_of(cache).values())
+    assert sum(tags.get("audit") == "by hand" for tags in tags_of(cache).values()) == 2
+    calls.reset()
+    cache.later(minutes=12)
+    cache.settle()
+    assert calls.mutating() == []
+
+
+def test_a_tag_changed_by_hand_is_put_right(cache: Cache) -> None:
+    cache.spec["tags"] = {"team": "a"}
+    cache.settle()
+    before = tags_of(cache)
+    arn = cache.part("repository")
+    client("ecr").untag_resource(resourceArn=arn, tagKeys=["team"])
+    client("efs").tag_resource(ResourceId=cache.part("file-system"), Tags=[{"Key": "team", "Value": "z"}])
+    cache.later(minutes=12)
+    cache.settle()
+    assert tags_of(cache) == before
+    assert "repository tags" in cache.message("Drifted")
+
+
+def test_a_user_key_whose_removal_fails_is_not_forgotten(cache: Cache, aws: Aws) -> None:
+    cache.spec["tags"] = {"team": "a", "cost": "7"}
+    cache.settle()
+    aws.add_faults([{"operation": "UntagResource", "kind": "denied", "times": 4}])
+    cache.edit(tags={"team": "a"})
+    cache.settle()
+    cache.later(minutes=12)
+    cache.settle()
+    assert all("cost" not in tags for tags in tags_of(cache).values())
 
 
 # --- drift

@@ -1,13 +1,18 @@
 """The BuildCache pass when AWS, people and the operator's own end get in its way."""
 
+import json
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from buildcache.aws import efs as efs_driver
 from buildcache.aws import parts
 from buildcache.core.action import Action
 from buildcache.core.build import Finished
+from buildcache.core.names import Identity, creation_token
 from lab.aws import Aws
 from tests.reconcile.conftest import Cache, Calls, client, left_over, spec_of
 
@@ -244,6 +249,19 @@ def test_t7_two_operators_of_one_account_with_the_same_names_do_not_touch_each_o
     one_of_each(aws)
 
 
+def test_t03_a_file_system_of_our_token_without_our_tags_is_left_alone(cache: Cache, aws: Aws) -> None:
+    token = creation_token(Identity(cache.cluster_id, "team-a", cache.name, cache.uid))
+    made = client("efs").create_file_system(CreationToken=token, Encrypted=True)
+    cache.settle()
+    assert cache.conditions()["Stalled"] == ("True", "ForeignResource")
+    assert made["FileSystemId"] in cache.message("Stalled")
+    assert client("efs").describe_mount_targets(FileSystemId=made["FileSystemId"])["MountTargets"] == []
+    cache.delete()
+    cache.settle()
+    assert cache.is_gone()
+    assert left_over(aws.world) == {"file systems": [made["FileSystemId"]]}
+
+
 # --- what the spec names
 
 
@@ -318,7 +336,205 @@ def test_t18_a_second_throughput_change_within_a_day_waits_and_the_cache_stays_r
     assert "TooManyRequests" in cache.message("Reconciling")
 
 
+def test_t46_a_vpc_without_names_is_reported_before_a_task_fails_and_heals(cache: Cache, aws: Aws) -> None:
+    off, on = {"Value": False}, {"Value": True}
+    client("ec2").modify_vpc_attribute(VpcId=aws.world.vpc_id, EnableDnsHostnames=off)
+    cache.settle()
+    assert cache.conditions()["Stalled"] == ("True", "InvalidSpec")
+    assert "enableDnsHostnames" in cache.message("Stalled")
+    assert cache.conditions()["FileSystemReady"] == ("False", "InvalidSpec")
+    assert cache.conditions()["RegistryReady"] == ("True", "Available")
+    client("ec2").modify_vpc_attribute(VpcId=aws.world.vpc_id, EnableDnsHostnames=on)
+    cache.later(minutes=12)
+    cache.settle()
+    assert cache.conditions()["Ready"] == ("True", "Available")
+
+
+@pytest.mark.parametrize(
+    ("operation", "code", "status", "kind"),
+    [
+        ("CreateFileSystem", "FileSystemLimitExceeded", 403, "FileSystemReady"),
+        ("CreateRepository", "LimitExceededException", 400, "RegistryReady"),
+        ("RegisterTaskDefinition", "LimitExceededException", 400, "ExecutorsReady"),
+        ("CreateSecurityGroup", "SecurityGroupLimitExceeded", 400, "NetworkReady"),
+    ],
+)
+def test_t42_fault_47_a_quota_is_for_a_person_and_heals_by_itself(
+    cache: Cache, aws: Aws, calls: Calls, operation: str, code: str, status: int, kind: str
+) -> None:
+    aws.add_faults([{"operation": operation, "kind": "error", "times": -1, "code": code, "status": status}])
+    cache.settle()
+    assert cache.conditions()["Stalled"] == ("True", "QuotaExceeded")
+    assert cache.conditions()[kind] == ("False", "QuotaExceeded")
+    calls.reset()
+    for _ in range(12):  # two minutes, in which it is not tried again and again
+        cache.step()
+        cache.later(seconds=10)
+    assert calls.names().count(operation) <= 10
+    aws.clear_faults()
+    cache.later(minutes=12)
+    cache.settle()
+    assert cache.conditions()["Ready"] == ("True", "Available")
+    assert "Stalled" not in cache.conditions()
+
+
+def test_t47_a_zone_without_addresses_does_not_hold_the_others(cache: Cache, aws: Aws) -> None:
+    aws.add_faults(
+        [{"operation": "CreateMountTarget", "kind": "error", "code": "NoFreeAddressesInSubnet", "status": 409}]
+    )
+    for _ in range(12):
+        cache.step()
+        if "Stalled" in cache.conditions():
+            break
+        cache.later(seconds=1)
+        time.sleep(0.05)
+    assert cache.conditions()["Stalled"] == ("True", "QuotaExceeded")
+    (mount,) = client("efs").describe_mount_targets(FileSystemId=cache.part("file-system"))["MountTargets"]
+    assert mount["SubnetId"] == aws.world.subnet_ids[1]
+    assert aws.world.subnet_ids[0] in cache.message("Stalled")
+    assert cache.conditions()["RegistryReady"] == ("True", "Available")
+    cache.later(minutes=12)
+    cache.settle()
+    assert cache.conditions()["Ready"] == ("True", "Available")
+
+
+def test_r40_a_mount_target_is_replaced_only_when_no_build_mounts_it(cache: Cache, aws: Aws, calls: Calls) -> None:
+    cache.settle()
+    twin = client("ec2").create_subnet(
+        VpcId=aws.world.vpc_id, CidrBlock="172.31.200.0/24", AvailabilityZone=aws.world.zones[0]
+    )["Subnet"]["SubnetId"]
+    running: dict[str, Any] = {
+        "status": {"attempts": [{"number": 1, "taskARN": "t"}], "executor": {"engine": "Kaniko"}}
+    }
+    cache.view.builds.append(running)
+    cache.edit(network={**cache.spec["network"], "subnetIDs": [twin, aws.world.subnet_ids[1]]})
+    calls.reset()
+    for _ in range(4):
+        cache.step()
+        cache.later(seconds=30)
+    assert calls.mutating() == []
+    assert "no build mounts it" in cache.message("Reconciling")
+    cache.edit(fileSystem=None)
+    cache.step()
+    assert "DeleteMountTarget" not in calls.names()
+    cache.edit(fileSystem={})
+    cache.view.builds.clear()
+    cache.settle()
+    mounts = client("efs").describe_mount_targets(FileSystemId=cache.part("file-system"))["MountTargets"]
+    assert sorted(mount["SubnetId"] for mount in mounts) == sorted([twin, aws.world.subnet_ids[1]])
+
+
+def test_t23_a_file_system_deleted_by_hand_is_made_anew_and_its_loss_is_said(cache: Cache) -> None:
+    cache.settle()
+    efs, old = client("efs"), cache.part("file-system")
+    for mount in efs.describe_mount_targets(FileSystemId=old)["MountTargets"]:
+        efs.delete_mount_target(MountTargetId=mount["MountTargetId"])
+    while efs.describe_mount_targets(FileSystemId=old)["MountTargets"]:
+        time.sleep(0.02)
+    efs.delete_file_system(FileSystemId=old)
+    time.sleep(0.1)
+    cache.later(minutes=12)
+    cache.settle()
+    assert cache.part("file-system") != old
+    assert cache.conditions()["Ready"] == ("True", "Available")
+    assert "what it held is lost" in cache.message("Drifted")
+
+
+# --- waiting
+
+
+def test_t13_t15_waiting_asks_less_and_less_often_and_says_when_it_is_too_long(
+    cache: Cache, aws: Aws, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = efs_driver.mount_target
+    monkeypatch.setattr(
+        efs_driver, "mount_target", lambda described, groups: replace(real(described, groups), state="creating")
+    )
+    pauses: list[float] = []
+    while sum(pauses) < 15 * 60:
+        again = cache.step().again_after
+        pauses.append(1.0 if again is None else again)
+        cache.later(seconds=pauses[-1])
+        time.sleep(0.01)
+    assert max(pauses) == 30.0
+    assert len(pauses) < 65
+    assert cache.conditions()["Reconciling"] == ("True", "Provisioning")
+    cache.later(minutes=16)
+    cache.step()
+    assert cache.conditions()["Stalled"] == ("True", "NotFound")
+    assert "more than 30 minutes" in cache.message("Stalled")
+    monkeypatch.setattr(efs_driver, "mount_target", real)
+    cache.later(minutes=1)
+    cache.settle()
+    assert cache.conditions()["Ready"] == ("True", "Available")
+    assert "Stalled" not in cache.conditions()
+
+
+@pytest.mark.parametrize(
+    ("operation", "code"),
+    [
+        ("AuthorizeSecurityGroupIngress", "InvalidGroup.NotFound"),
+        ("CreateMountTarget", "SecurityGroupNotFound"),
+    ],
+)
+def test_t44_a_group_that_is_not_visible_everywhere_yet_is_waited_for(
+    cache: Cache, aws: Aws, operation: str, code: str
+) -> None:
+    aws.add_faults([{"operation": operation, "kind": "error", "times": 4, "code": code, "status": 400}])
+    seen: set[str] = set()
+    for _ in range(60):
+        outcome = cache.step()
+        seen |= cache.conditions().keys()
+        if cache.conditions().get("Ready") == ("True", "Available"):
+            break
+        cache.later(seconds=outcome.again_after or 1.0)
+        time.sleep(0.02)
+    assert cache.conditions()["Ready"] == ("True", "Available")
+    assert "Stalled" not in seen
+
+
+def test_t39_a_denied_cache_does_not_hold_another(cache: Cache, aws: Aws) -> None:
+    other = Cache(aws, spec_of(aws.world), name="other", uid="99999999-2222-3333-4444-555555555555")
+    aws.add_faults([{"operation": "CreateRepository", "kind": "denied", "times": -1}])
+    cache.settle()
+    assert cache.conditions()["Stalled"] == ("True", "AccessDenied")
+    aws.clear_faults()
+    other.settle()
+    assert cache.conditions()["Stalled"] == ("True", "AccessDenied")
+    assert other.conditions()["Ready"] == ("True", "Available")
+
+
 # --- deletion
+
+
+def test_t29_aws_that_lets_go_slowly_is_waited_for(cache: Cache, aws: Aws) -> None:
+    cache.settle()
+    aws.add_faults(
+        [
+            {"operation": "DeleteMountTarget", "kind": "error", "times": 4, "code": "DependencyTimeout", "status": 504},
+            {"operation": "DeleteFileSystem", "kind": "error", "times": 10, "code": "FileSystemInUse", "status": 409},
+        ]
+    )
+    cache.delete()
+    for _ in range(80):
+        outcome = cache.step()
+        assert "Stalled" not in cache.conditions()
+        if cache.is_gone():
+            break
+        cache.later(seconds=outcome.again_after or 2.0)
+        time.sleep(0.02)
+    assert cache.is_gone()
+    assert left_over(aws.world) == {}
+
+
+def test_t34_a_repository_with_images_goes_with_them(cache: Cache, aws: Aws) -> None:
+    cache.settle()
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": []})
+    client("ecr").put_image(repositoryName=REPOSITORY, imageManifest=manifest, imageTag="web.buildcache")
+    cache.delete()
+    cache.settle()
+    assert cache.is_gone()
+    assert left_over(aws.world) == {}
 
 
 def test_t35_an_object_that_never_had_parts_goes_at_once(cache: Cache, calls: Calls) -> None:
@@ -373,6 +589,7 @@ def test_t30_fault_40_a_group_in_use_holds_a_deletion(cache: Cache, aws: Aws) ->
         cache.later(seconds=5)
     assert not cache.is_gone()
     assert cache.conditions()["DeletionBlocked"] == ("True", "SecurityGroupInUse")
+    assert interface["NetworkInterface"]["NetworkInterfaceId"] in cache.message("DeletionBlocked")
     assert client("logs").describe_log_groups()["logGroups"] != []  # a task that started just now still reports
     client("ec2").delete_network_interface(NetworkInterfaceId=interface["NetworkInterface"]["NetworkInterfaceId"])
     cache.settle()

@@ -97,6 +97,17 @@ class EcsResponse(EC2ContainerServiceResponse):  # type: ignore[misc]  # moto ca
         part, token = page(found, self._get_param("maxResults") or 100, self._get_param("nextToken"))
         return ActionResult({"taskDefinitionArns": part, **({"nextToken": token} if token else {})})
 
+    def list_task_definition_families(self) -> Any:
+        """List the families with an ACTIVE revision, or those without one, or all; in pages."""
+        status, prefix = self._get_param("status"), self._get_param("familyPrefix") or ""
+        found = []
+        for family, revisions in sorted(self.ecs_backend.task_definitions.items()):
+            active = any(revision.status == "ACTIVE" for revision in revisions.values())
+            if family.startswith(prefix) and status in (None, "ALL", "ACTIVE" if active else "INACTIVE"):
+                found.append(family)
+        part, token = page(found, self._get_param("maxResults") or 100, self._get_param("nextToken"))
+        return ActionResult({"families": part, **({"nextToken": token} if token else {})})
+
 
 def _family_and_revision(arn: str) -> tuple[str, int]:
     family, _, revision = arn.rpartition("/")[2].rpartition(":")

@@ -13,6 +13,8 @@ from botocore.config import Config
 
 import buildcache
 
+from .pace import Pace
+
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
     from types_boto3_ecr import ECRClient
@@ -32,6 +34,8 @@ class Clients:
         self._session = session
         self._config = config
         self._lock = lock
+        # Of an account and region, shared with everything else in it: 20 at once, then one a second.
+        self.definitions = Pace(20, 1, "ECS takes one change of task definitions a second")
         self._ec2: EC2Client | None = None
         self._ecr: ECRClient | None = None
         self._ecs: ECSClient | None = None

@@ -4,15 +4,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from buildcache.core.action import AuthorizeRules, CreateSecurityGroup, DeleteSecurityGroup, RevokeRules, Tags
+from buildcache.core.errors import Rejected
 from buildcache.core.observed import Rule, SecurityGroup, Subnet
+from buildcache.core.status import Reason
 
-from .errors import Absent, Exists, translated
+from .errors import Absent, Exists, NotYet, translated
 from .tags import is_owned, key_value
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
     from types_boto3_ec2.type_defs import IpPermissionOutputTypeDef, SecurityGroupTypeDef
 
+_NAMED = 3
+"""Users of a group that a message names."""
 _PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6"}
 
 
@@ -94,12 +98,46 @@ def revoke_rules(client: "EC2Client", action: RevokeRules) -> None:
 
 
 def delete_security_group(client: "EC2Client", action: DeleteSecurityGroup) -> None:
-    """Remove the group. Raises NotYet while an interface or another group's rule uses it."""
+    """Remove the group. Raises NotYet while an interface or another group's rule uses it, and says which."""
     try:
         with translated("ec2:DeleteSecurityGroup", action.group_id):
             client.delete_security_group(GroupId=action.group_id)
     except Absent:
         return
+    except NotYet as refused:
+        users = _users(client, action.group_id)
+        if not users:
+            raise
+        named = ", ".join(users[:_NAMED]) + (f" and {len(users) - _NAMED} more" if len(users) > _NAMED else "")
+        raise NotYet(f"security group {action.group_id} is used by {named}", refused.seconds) from refused
+
+
+def observe_dns(client: "EC2Client", vpc_id: str) -> bool:
+    """Whether the VPC resolves and gives names, which mounting a file system by its name needs; of an unknown VPC: not the question."""
+    try:
+        with translated("ec2:DescribeVpcAttribute", vpc_id):
+            support = client.describe_vpc_attribute(VpcId=vpc_id, Attribute="enableDnsSupport")
+            hostnames = client.describe_vpc_attribute(VpcId=vpc_id, Attribute="enableDnsHostnames")
+    except Rejected as error:
+        if error.reason is Reason.NOT_FOUND:
+            return True
+        raise
+    return all(answer.get("Value", True) for answer in (support["EnableDnsSupport"], hostnames["EnableDnsHostnames"]))
+
+
+def _users(client: "EC2Client", group_id: str) -> list[str]:
+    """What keeps a group from being deleted: network interfaces with their descriptions, and groups whose rules name it."""
+    interfaces: list[Any] = [{"Name": "group-id", "Values": [group_id]}]
+    with translated("ec2:DescribeNetworkInterfaces", group_id):
+        found = client.describe_network_interfaces(Filters=interfaces)["NetworkInterfaces"]
+    users = []
+    for interface in found:
+        text = interface.get("Description", "")
+        users.append(f"network interface {interface['NetworkInterfaceId']}" + (f" ({text})" if text else ""))
+    rules: list[Any] = [{"Name": "ip-permission.group-id", "Values": [group_id]}]
+    with translated("ec2:DescribeSecurityGroups", group_id):
+        groups = client.describe_security_groups(Filters=rules)["SecurityGroups"]
+    return users + [f"a rule of security group {group['GroupId']}" for group in groups if group["GroupId"] != group_id]
 
 
 def _security_group(group: "SecurityGroupTypeDef", owner: Tags) -> SecurityGroup:
@@ -109,6 +147,7 @@ def _security_group(group: "SecurityGroupTypeDef", owner: Tags) -> SecurityGroup
         owned=is_owned(tags, owner),
         ingress=_rules(group.get("IpPermissions", [])),
         egress=_rules(group.get("IpPermissionsEgress", [])),
+        tags=tags,
     )
 
 

@@ -26,18 +26,20 @@ def observe_repository(client: "ECRClient", name: str, owner: Tags) -> Repositor
         with translated("ecr:DescribeRepositories", name):
             described = client.describe_repositories(repositoryNames=[name])["repositories"][0]
         with translated("ecr:ListTagsForResource", name):
-            tags = client.list_tags_for_resource(resourceArn=described["repositoryArn"])["tags"]
+            listed = client.list_tags_for_resource(resourceArn=described["repositoryArn"])["tags"]
     except Absent:
         return None
+    tags = {tag["Key"]: tag["Value"] for tag in listed}
     encryption = described.get("encryptionConfiguration", {})
     return Repository(
         name=described["repositoryName"],
         arn=described["repositoryArn"],
         uri=described["repositoryUri"],
-        owned=is_owned({tag["Key"]: tag["Value"] for tag in tags}, owner),
+        owned=is_owned(tags, owner),
         mutability=described.get("imageTagMutability", "MUTABLE"),
         kms_key=encryption.get("kmsKey"),
         policy=_policy(client, name),
+        tags=tags,
     )
 
 

@@ -1,6 +1,6 @@
 """ECS: the cluster (only looked at) and task definitions. Tasks are in `tasks.py`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from buildcache.core.action import DeregisterTaskDefinition, RegisterTaskDefinition, Tags
@@ -34,15 +34,17 @@ def find_families(client: "ECSClient", prefix: str) -> Sequence[str]:
     return found
 
 
-def observe_revisions(client: "ECSClient", families: Iterable[str], owner: Tags) -> Sequence[TaskRevision]:
-    """The active revisions of the families: one read for each that has a single one."""
+def observe_revisions(
+    client: "ECSClient", families: Iterable[str], owner: Tags, alone: Container[str] = ()
+) -> Sequence[TaskRevision]:
+    """The active revisions of the families. Older ones are not looked for beside a newest one that is known to be `alone`."""
     found: list[TaskRevision] = []
     for family in families:
         newest = _describe(client, family, owner)
         if newest is None:
             continue
         found.append(newest)
-        if newest.revision > 1:
+        if newest.revision > 1 and newest.arn not in alone:
             others = [arn for arn in _active(client, family) if arn != newest.arn][:RETIRED_AT_ONCE]
             described = [_describe(client, arn, owner) for arn in others]
             found += [revision for revision in described if revision is not None]
@@ -82,6 +84,7 @@ def _describe(client: "ECSClient", family_or_arn: str, owner: Tags) -> TaskRevis
         revision=described["revision"],
         owned=is_owned(tags, owner),
         content_hash=tags.get(CONTENT_HASH_TAG, ""),
+        tags=tags,
     )
 
 

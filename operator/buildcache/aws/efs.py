@@ -74,7 +74,7 @@ def create_file_system(client: "EFSClient", action: CreateFileSystem) -> None:
         "Encrypted": True,
         "ThroughputMode": action.throughput_mode,
         "Backup": action.backup,
-        "Tags": key_value({"Name": action.creation_token, **action.tags}),
+        "Tags": key_value(action.tags),
     }
     if action.kms_key is not None:
         request["KmsKeyId"] = action.kms_key
@@ -173,13 +173,15 @@ def _file_system(
     backup: bool = False,
 ) -> FileSystem:
     mibps = described.get("ProvisionedThroughputInMibps")
+    tags = {tag["Key"]: tag["Value"] for tag in described["Tags"]}
     return FileSystem(
         id=described["FileSystemId"],
-        owned=is_owned({tag["Key"]: tag["Value"] for tag in described["Tags"]}, owner),
+        owned=is_owned(tags, owner),
         state=described["LifeCycleState"],
         throughput_mode=described.get("ThroughputMode", "bursting"),
         provisioned_mibps=None if mibps is None else int(mibps),
         kms_key=described.get("KmsKeyId"),
         transitions=transitions,
         backup=backup,
+        tags=tags,
     )

@@ -29,7 +29,13 @@ def observe_log_group(client: "CloudWatchLogsClient", name: str, owner: Tags) ->
             tags = client.list_tags_for_resource(resourceArn=arn)["tags"]
     except Absent:
         return None
-    return LogGroup(name=name, owned=is_owned(tags, owner), retention_days=described.get("retentionInDays"))
+    return LogGroup(
+        name=name,
+        owned=is_owned(tags, owner),
+        retention_days=described.get("retentionInDays"),
+        arn=arn,
+        tags=tags,
+    )
 
 
 def create_log_group(client: "CloudWatchLogsClient", action: CreateLogGroup) -> None:

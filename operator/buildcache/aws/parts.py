@@ -1,16 +1,17 @@
 """All AWS parts of a BuildCache: one look at everything, and one write for each action of a plan."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from buildcache.core import action as act
 from buildcache.core import names
 from buildcache.core.action import Action
 from buildcache.core.desired import DesiredCache
-from buildcache.core.observed import ObservedCache, Subnet
+from buildcache.core.observed import ObservedCache, Subnet, TaskRevision
 
-from . import ec2, ecr, ecs, efs, logs
+from . import ec2, ecr, ecs, efs, logs, tagging
 from .clients import Clients
 from .errors import Absent, Exists, NotYet
 
@@ -25,17 +26,31 @@ class Wait:
     seconds: float
 
 
-def observe(clients: Clients, want: DesiredCache, old_families: Iterable[str]) -> ObservedCache:
-    """What AWS has of a cache. `old_families`: of executors that the spec no longer names."""
+def observe(
+    clients: Clients, want: DesiredCache, old_families: Iterable[str], settled: ObservedCache | None = None
+) -> ObservedCache:
+    """What AWS has of a cache. `old_families`: of executors that the spec no longer names.
+
+    `settled`: what an earlier look of this spec has found when nothing was to be done. What cannot change in place is then not read
+    again: the content of task definition revisions, and the cluster, which no cache owns.
+    """
     families = [executor.family for executor in want.executors]
     families += [family for family in old_families if family not in families]
-    return _observe(clients, want, families, placed=True)
+    found = _observe(clients, want)
+    return replace(
+        found,
+        cluster_state=settled.cluster_state if settled else ecs.observe_cluster(clients.ecs, want.cluster_arn),
+        dns=settled.dns if settled else _dns(clients, want),
+        subnets={**found.subnets, **_unknown_subnets(clients, want, found)},
+        revisions=_revisions(clients, want, families, settled.revisions if settled else ()),
+    )
 
 
 def observe_for_teardown(clients: Clients, want: DesiredCache) -> ObservedCache:
     """What AWS has of a cache that goes: every family by its prefix, and nothing of what is not ours to delete."""
     families = ecs.find_families(clients.ecs, names.family_prefix(want.identity))
-    return _observe(clients, want, families, placed=False)
+    owner = names.owner_tags(want.identity)
+    return replace(_observe(clients, want), revisions=tuple(ecs.observe_revisions(clients.ecs, families, owner)))
 
 
 def apply(clients: Clients, action: Action) -> Wait | None:
@@ -50,7 +65,7 @@ def apply(clients: Clients, action: Action) -> Wait | None:
     return None
 
 
-def _observe(clients: Clients, want: DesiredCache, families: Iterable[str], *, placed: bool) -> ObservedCache:
+def _observe(clients: Clients, want: DesiredCache) -> ObservedCache:
     owner = names.owner_tags(want.identity)
     groups = ec2.observe_security_groups(
         clients.ec2, want.vpc_id, (want.build_group_name, want.cache_group_name), owner
@@ -67,25 +82,45 @@ def _observe(clients: Clients, want: DesiredCache, families: Iterable[str], *, p
         efs.mount_target(mount, interface_groups.get(mount.get("NetworkInterfaceId", ""), frozenset()))
         for mount in described
     )
-    # A mount target tells zone and VPC of its subnet; only the other subnets have to be asked for.
-    subnets = {
-        mount["SubnetId"]: Subnet(mount["SubnetId"], mount["AvailabilityZoneName"], mount["VpcId"])
-        for mount in described
-        if "AvailabilityZoneName" in mount and "VpcId" in mount
-    }
-    unknown = [subnet_id for subnet_id in want.subnet_ids if subnet_id not in subnets] if placed else []
     return ObservedCache(
         build_group=groups.get(want.build_group_name),
         cache_group=groups.get(want.cache_group_name),
-        subnets={**subnets, **(ec2.observe_subnets(clients.ec2, unknown) if unknown else {})},
+        # A mount target tells zone and VPC of its subnet.
+        subnets={
+            mount["SubnetId"]: Subnet(mount["SubnetId"], mount["AvailabilityZoneName"], mount["VpcId"])
+            for mount in described
+            if "AvailabilityZoneName" in mount and "VpcId" in mount
+        },
         file_system=file_system,
         given_file_system=given,
         mounts=mounts,
         repository=ecr.observe_repository(clients.ecr, want.repository_name, owner),
         log_group=logs.observe_log_group(clients.logs, want.log_group, owner),
-        cluster_state=ecs.observe_cluster(clients.ecs, want.cluster_arn) if placed else None,
-        revisions=tuple(ecs.observe_revisions(clients.ecs, families, owner)),
     )
+
+
+def _dns(clients: Clients, want: DesiredCache) -> bool:
+    mounting = want.file_system is not None or want.given_file_system is not None
+    return ec2.observe_dns(clients.ec2, want.vpc_id) if mounting else True
+
+
+def _unknown_subnets(clients: Clients, want: DesiredCache, found: ObservedCache) -> Mapping[str, Subnet]:
+    unknown = [subnet_id for subnet_id in want.subnet_ids if subnet_id not in found.subnets]
+    return ec2.observe_subnets(clients.ec2, unknown) if unknown else {}
+
+
+def _revisions(
+    clients: Clients, want: DesiredCache, families: Sequence[str], settled: Sequence[TaskRevision]
+) -> tuple[TaskRevision, ...]:
+    """The revisions of the families. Where each family had exactly one, one read says for all which of them still have it."""
+    owner = names.owner_tags(want.identity)
+    counts = Counter(revision.family for revision in settled)
+    known = {revision.family: revision for revision in settled if counts[revision.family] == 1}
+    if len(families) == 1 or known.keys() != set(families):
+        alone = {revision.arn for revision in known.values()}
+        return tuple(ecs.observe_revisions(clients.ecs, families, owner, alone))
+    active = set(ecs.find_families(clients.ecs, names.family_prefix(want.identity)))
+    return tuple(known[family] for family in families if family in active)
 
 
 def _apply(clients: Clients, action: Action) -> None:
@@ -131,8 +166,14 @@ def _apply(clients: Clients, action: Action) -> None:
         case act.DeleteLogGroup():
             logs.delete_log_group(clients.logs, action)
         case act.RegisterTaskDefinition():
+            clients.definitions.take()
             ecs.register_task_definition(clients.ecs, action)
         case act.DeregisterTaskDefinition():
+            clients.definitions.take()
             ecs.deregister_task_definition(clients.ecs, action)
+        case act.TagResource():
+            tagging.tag_resource(clients, action)
+        case act.UntagResource():
+            tagging.untag_resource(clients, action)
         case _:
             assert_never(action)

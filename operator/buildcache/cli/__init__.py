@@ -1,4 +1,4 @@
-"""The commands `buildcache` and `kubectl buildcache`. Read-only towards `core` and `api`; the operator never imports it."""
+"""The commands `buildcache` and `kubectl buildcache`. The operator never imports it."""
 
 from __future__ import annotations
 

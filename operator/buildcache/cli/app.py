@@ -58,6 +58,53 @@ def explain_command(
     show(explained)
 
 
+@app.command(name="gc")
+def gc_command(
+    cluster_id: Annotated[
+        str,
+        typer.Option(envvar="BUILDCACHE_CLUSTER_ID", help="The operator's cluster id: only its parts are looked at."),
+    ],
+    region: Annotated[
+        list[str],
+        typer.Option(envvar=["AWS_REGION", "AWS_DEFAULT_REGION"], help="AWS region; may be given several times."),
+    ],
+    apply: Annotated[
+        bool, typer.Option("--apply/--dry-run", help="Remove what was found; by default it is only listed.")
+    ] = False,
+    retained: Annotated[
+        bool, typer.Option("--retained", help="Also remove what deletionPolicy Retain has left on purpose.")
+    ] = False,
+) -> None:
+    """Find AWS parts whose BuildCache is gone, and remove them."""
+    from buildcache.aws.clients import Session
+    from buildcache.core.errors import Trouble
+
+    from . import gc
+
+    session = Session(pool=1)
+    try:
+        found = gc.find(session, cluster_id, region, gc.list_caches)
+    except (gc.Refused, Trouble) as error:
+        typer.echo(f"gc: {error}", err=True)
+        raise typer.Exit(1) from None
+    for line in gc.lines(found.orphans):
+        typer.echo(line)
+    doomed = [orphan for orphan in found.orphans if retained or not orphan.retained]
+    kept = len(found.orphans) - len(doomed)
+    typer.echo(
+        f"gc: {found.living} BuildCaches live; {len(doomed)} gone ones have left parts"
+        + (f", {kept} more have left them on purpose (--retained)" if kept else "")
+    )
+    if not apply:
+        if doomed:
+            typer.echo("gc: nothing was touched; --apply removes them, with all that they hold")
+        return
+    stuck = [orphan for orphan in doomed if not gc.remove(session, orphan, lambda text: typer.echo(f"  {text}"))]
+    typer.echo(f"gc: removed {len(doomed) - len(stuck)} of {len(doomed)}")
+    if stuck:
+        raise typer.Exit(1)
+
+
 Name = Annotated[str, typer.Argument(metavar="BUILD", help="Name of the Build.")]
 Namespace = Annotated[
     str | None, typer.Option("--namespace", "-n", help="Namespace; without it, that of the kubeconfig's context.")

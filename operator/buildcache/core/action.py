@@ -8,7 +8,15 @@ from buildcache.api.cache import Drift
 
 from .names import GroupRole
 from .observed import Rule
-from .status import BUILD_GROUP_PART, CACHE_GROUP_PART, FILE_SYSTEM_PART, LOG_GROUP_PART, REPOSITORY_PART, executor_part
+from .status import (
+    BUILD_GROUP_PART,
+    CACHE_GROUP_PART,
+    FILE_SYSTEM_PART,
+    LOG_GROUP_PART,
+    REPOSITORY_PART,
+    TASK_DEFINITIONS_PART,
+    executor_part,
+)
 from .tasks import TaskDefinition
 
 Direction = Literal["ingress", "egress"]
@@ -202,6 +210,32 @@ class DeregisterTaskDefinition:
     arn: str
 
 
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A thing that carries tags, as the tag calls of its service name it: the id of EC2 and EFS, else the ARN."""
+
+    service: Literal["ec2", "efs", "ecr", "logs", "ecs"]
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TagResource:
+    """Set tags; those of other keys stay."""
+
+    part: str
+    resource: Resource
+    tags: Tags
+
+
+@dataclass(frozen=True, slots=True)
+class UntagResource:
+    """Take tags away."""
+
+    part: str
+    resource: Resource
+    keys: frozenset[str]
+
+
 Action = (
     CreateSecurityGroup
     | AuthorizeRules
@@ -225,6 +259,8 @@ Action = (
     | DeleteLogGroup
     | RegisterTaskDefinition
     | DeregisterTaskDefinition
+    | TagResource
+    | UntagResource
 )
 
 
@@ -283,7 +319,12 @@ def difference(action: Action) -> Drift:
             part = executor_part(action.executor)
             return Drift(part=part, field="contentHash", want=action.definition.content_hash)
         case DeregisterTaskDefinition():
-            return Drift(part="task-definitions", field="revision", want="inactive", have=action.arn)
+            return Drift(part=TASK_DEFINITIONS_PART, field="revision", want="inactive", have=action.arn)
+        case TagResource():
+            tags = ", ".join(f"{key}={value}" for key, value in sorted(action.tags.items()))
+            return Drift(part=action.part, field="tags", want=tags[:512])
+        case UntagResource():
+            return Drift(part=action.part, field="tags", want="none", have=", ".join(sorted(action.keys))[:512])
 
 
 def _group_part(role: GroupRole) -> str:

@@ -11,23 +11,25 @@ from . import action as act
 from .action import Action
 from .cache_file_system import plan_file_system, subnet_conflicts
 from .desired import ANYWHERE, NFS, DesiredCache, DesiredExecutor
-from .names import GroupRole
+from .names import CONTENT_HASH_TAG, GroupRole
 from .observed import ACTIVE, ObservedCache, Rule, SecurityGroup, TaskRevision
 from .plan import Conflict, Plan, Use, foreign
 from .status import BUILD_GROUP_PART, CACHE_GROUP_PART, LOG_GROUP_PART, REPOSITORY_PART, Reason, executor_part
+from .tagging import plan_tags
 
 CLUSTER_PART = "cluster"
 
 
 def plan(want: DesiredCache, have: ObservedCache, use: Use | None = None) -> Plan:
     """All that is different, in the order of creation."""
+    use = use or Use()
     return (
         Plan(conflicts=subnet_conflicts(want, have))
         + _groups(want, have)
-        + plan_file_system(want, have)
+        + plan_file_system(want, have, use)
         + _repository(want, have)
         + _log_group(want, have)
-        + _executors(want, have, use or Use())
+        + _executors(want, have, use)
     )
 
 
@@ -83,7 +85,8 @@ def _group(
         actions.append(act.RevokeRules(role, have.id, "ingress", surplus))
     if surplus := have.egress - egress:
         actions.append(act.RevokeRules(role, have.id, "egress", surplus))
-    return Plan(tuple(actions))
+    part = BUILD_GROUP_PART if role == "build" else CACHE_GROUP_PART
+    return Plan(tuple(actions)) + plan_tags(part, act.Resource("ec2", have.id), want.tags, have.tags)
 
 
 def _unused_build_group(group: SecurityGroup, cache_group: SecurityGroup | None) -> Plan:
@@ -122,7 +125,7 @@ def _repository(want: DesiredCache, have: ObservedCache) -> Plan:
     if found is None:
         return Plan((act.CreateRepository(repository.name, repository.kms_key, want.tags),))
     if not found.owned:
-        return Plan(conflicts=(foreign(REPOSITORY_PART, f"repository {repository.name}"),))
+        return Plan(conflicts=(foreign(REPOSITORY_PART, f"repository {repository.name}", found.tags, want.identity),))
     conflicts: tuple[Conflict, ...] = ()
     if repository.kms_key is not None and repository.kms_key != found.kms_key:
         message = f"spec.registry.kmsKeyARN: repository {found.name} keeps the encryption that it was created with"
@@ -134,7 +137,8 @@ def _repository(want: DesiredCache, have: ObservedCache) -> Plan:
         actions.append(act.DeleteLifecyclePolicy(found.name))
     elif repository.policy is not None and repository.policy != found.policy:
         actions.append(act.PutLifecyclePolicy(found.name, repository.policy))
-    return Plan(tuple(actions), conflicts=conflicts)
+    tags = plan_tags(REPOSITORY_PART, act.Resource("ecr", found.arn), want.tags, found.tags)
+    return Plan(tuple(actions), conflicts=conflicts) + tags
 
 
 def _log_group(want: DesiredCache, have: ObservedCache) -> Plan:
@@ -142,10 +146,11 @@ def _log_group(want: DesiredCache, have: ObservedCache) -> Plan:
     if found is None:
         return Plan((act.CreateLogGroup(want.log_group, want.tags),))
     if not found.owned:
-        return Plan(conflicts=(foreign(LOG_GROUP_PART, f"log group {found.name}"),))
+        return Plan(conflicts=(foreign(LOG_GROUP_PART, f"log group {found.name}", found.tags, want.identity),))
+    tags = plan_tags(LOG_GROUP_PART, act.Resource("logs", found.arn), want.tags, found.tags)
     if found.retention_days != want.log_retention_days:
-        return Plan((act.PutRetention(found.name, want.log_retention_days),))
-    return Plan()
+        return Plan((act.PutRetention(found.name, want.log_retention_days),)) + tags
+    return tags
 
 
 # --- executors -------------------------------------------------------------------------------------------------------------------
@@ -190,6 +195,10 @@ def _executors(want: DesiredCache, have: ObservedCache, use: Use) -> Plan:
             if ours - use.running - {current.arn}:
                 result += Plan(waiting=(f"older task definitions of executor {executor.name} are about to be retired",))
             keep |= ours
+        if current is not None:
+            resource = act.Resource("ecs", current.arn)
+            tags = {**want.tags, CONTENT_HASH_TAG: executor.definition.content_hash}
+            result += plan_tags(executor_part(executor.name), resource, tags, current.tags)
     unused = [revision for revision in have.revisions if revision.owned and revision.arn not in keep]
     return result + Plan(tuple(act.DeregisterTaskDefinition(revision.arn) for revision in unused))
 

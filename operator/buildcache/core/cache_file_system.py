@@ -6,20 +6,31 @@ from . import action as act
 from .action import Action, mount_target_part
 from .desired import DesiredCache, DesiredFileSystem
 from .observed import AVAILABLE, FileSystem, MountTarget, ObservedCache
-from .plan import Blocked, Conflict, Plan, foreign
+from .plan import Blocked, Conflict, Plan, Use, foreign
 from .status import FILE_SYSTEM_PART, Reason
+from .tagging import plan_tags
 
 SUBNETS_PART = "subnets"
 
 
-def plan_file_system(want: DesiredCache, have: ObservedCache) -> Plan:
+def plan_file_system(want: DesiredCache, have: ObservedCache, use: Use) -> Plan:
     """All that is different of the file system and its mount targets."""
     result = Plan()
+    if not have.dns:
+        message = (
+            f"spec.network.vpcID: {want.vpc_id} has enableDnsSupport or enableDnsHostnames off, without which no task can "
+            "mount a file system: switch both on"
+        )
+        result += Plan(conflicts=(Conflict(FILE_SYSTEM_PART, Reason.INVALID_SPEC, message),))
     if want.given_file_system is not None and have.given_file_system is None:
         message = f"spec.fileSystem.id: file system {want.given_file_system} does not exist in {want.region}"
         result += Plan(conflicts=(Conflict(FILE_SYSTEM_PART, Reason.NOT_FOUND, message),))
     if want.file_system is None:
         if have.file_system is not None and have.file_system.owned and not want.retain:
+            if use.mounting:
+                return result + Plan(
+                    waiting=(f"{use.mounting} running build(s) mount file system {have.file_system.id}",)
+                )
             result += remove_file_system(want, have, have.file_system)
         return result
     if subnet_conflicts(want, have):
@@ -28,7 +39,9 @@ def plan_file_system(want: DesiredCache, have: ObservedCache) -> Plan:
         return result + Plan((_create_file_system(want, want.file_system),))
     if not have.file_system.owned:
         return result + Plan(conflicts=(foreign(FILE_SYSTEM_PART, f"file system {have.file_system.id}"),))
-    return result + _settings(want.file_system, have.file_system) + _mount_targets(want, have, have.file_system)
+    return (
+        result + _settings(want, want.file_system, have.file_system) + _mount_targets(want, have, have.file_system, use)
+    )
 
 
 def _create_file_system(want: DesiredCache, file_system: DesiredFileSystem) -> Action:
@@ -38,11 +51,16 @@ def _create_file_system(want: DesiredCache, file_system: DesiredFileSystem) -> A
         throughput_mode=file_system.throughput_mode,
         provisioned_mibps=file_system.provisioned_mibps,
         backup=file_system.backup,
-        tags=want.tags,
+        tags=_tags(want),
     )
 
 
-def _settings(want: DesiredFileSystem, have: FileSystem) -> Plan:
+def _tags(want: DesiredCache) -> Mapping[str, str]:
+    """Beside those of every part a name, which is all that the AWS console shows of a file system."""
+    return {"Name": want.creation_token, **want.tags}
+
+
+def _settings(cache: DesiredCache, want: DesiredFileSystem, have: FileSystem) -> Plan:
     conflicts: tuple[Conflict, ...] = ()
     if want.kms_key is not None and have.kms_key is not None and want.kms_key != have.kms_key:
         message = f"spec.fileSystem.kmsKeyARN: file system {have.id} keeps the key that it was created with"
@@ -62,7 +80,8 @@ def _settings(want: DesiredFileSystem, have: FileSystem) -> Plan:
     ):
         # Last: while the change is under way the file system is `updating`, and takes no other one.
         actions.append(act.UpdateThroughput(have.id, want.throughput_mode, want.provisioned_mibps))
-    return Plan(tuple(actions), conflicts=conflicts)
+    tags = plan_tags(FILE_SYSTEM_PART, act.Resource("efs", have.id), _tags(cache), have.tags)
+    return Plan(conflicts=conflicts) + tags + Plan(tuple(actions))
 
 
 def mount_subnets(want: DesiredCache, have: ObservedCache) -> Mapping[str, str]:
@@ -98,7 +117,7 @@ def subnet_conflicts(want: DesiredCache, have: ObservedCache) -> tuple[Conflict,
     return tuple(found)
 
 
-def _mount_targets(want: DesiredCache, have: ObservedCache, file_system: FileSystem) -> Plan:
+def _mount_targets(want: DesiredCache, have: ObservedCache, file_system: FileSystem, use: Use) -> Plan:
     if have.cache_group is not None and not have.cache_group.owned:
         return Plan()  # the conflict about the group says it all
     if have.cache_group is None:
@@ -113,6 +132,9 @@ def _mount_targets(want: DesiredCache, have: ObservedCache, file_system: FileSys
             if mount.zone in chosen:
                 thing = f"mount target {mount.id} of {file_system.id}, which takes the place of ours in {mount.zone},"
                 result += Plan(conflicts=(foreign(mount_target_part(mount.zone), thing),))
+        elif use.mounting:
+            message = f"mount target {mount.id} is replaced when no build mounts it ({use.mounting} running)"
+            result += Plan(waiting=(message,))
         elif mount.state == AVAILABLE:
             result += Plan((act.DeleteMountTarget(mount.id, mount.zone),))
         else:

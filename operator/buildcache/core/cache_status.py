@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from buildcache.api.cache import BuildCache, BuildCacheStatus, Drift, Efficiency, QueueStatus
 from buildcache.api.meta import Condition
 
-from .action import Action, difference
+from .action import Action, CreateFileSystem, difference
 from .cache import CLUSTER_PART
 from .cache_facts import facts
 from .cache_file_system import SUBNETS_PART
@@ -25,6 +25,7 @@ from .status import (
     ConditionType,
     Reason,
     find_condition,
+    is_true,
     remove_condition,
     set_condition,
     set_reconciling,
@@ -33,6 +34,9 @@ from .status import (
 )
 
 DRIFT_LIMIT = 20
+STUCK = timedelta(minutes=30)
+"""After this time a file system or mount target that AWS is still making is for a person to look at; a late success heals it."""
+LOST = "the file system was gone and is made anew: what it held is lost, builds fill it again"
 
 _GROUP_OF_PART: Mapping[str, ConditionType] = {
     BUILD_GROUP_PART: ConditionType.NETWORK_READY,
@@ -217,6 +221,11 @@ def _drifted(
     reached = before is not None and before.observed_generation == generation
     if done.applied and reached and progress(conditions, generation) is Reason.CORRECTING:
         corrected = f"corrected {_list(tuple(difference(action) for action in done.applied))}"
+        still = (
+            is_true(conditions, ConditionType.RECONCILING) and before is not None and before.message.startswith(LOST)
+        )
+        if still or any(isinstance(action, CreateFileSystem) for action in done.applied):
+            corrected = f"{LOST}; {corrected}"
         return set_condition(
             conditions, ConditionType.DRIFTED, False, Reason.CORRECTED, corrected, generation=generation, now=now
         )
@@ -250,8 +259,23 @@ def _progress(
         message = "; ".join(conflict.message for conflict in done.plan.conflicts)
         return set_stalled(conditions, done.plan.conflicts[0].reason, message, generation=generation, now=now)
     waiting = done.plan.waiting + done.waiting
+    if done.plan.waiting and (stuck := _stuck(conditions, now)) is not None:
+        return set_stalled(conditions, Reason.NOT_FOUND, stuck, generation=generation, now=now)
     if (waiting or done.plan.actions) and not held_back:
         reason = progress(conditions, generation)
         message = "; ".join(waiting) or _list(tuple(difference(action) for action in done.plan.actions))
         return set_reconciling(conditions, reason, message, generation=generation, now=now)
     return set_settled(conditions)
+
+
+def _stuck(conditions: tuple[Condition, ...], now: datetime) -> str | None:
+    """What to say when AWS has been making the file system for too long; the condition's own time tells since when."""
+    found = find_condition(conditions, ConditionType.FILE_SYSTEM_READY)
+    if found is None or found.status == "True" or found.reason != Reason.CREATING:
+        return None
+    if now - datetime.fromisoformat(found.last_transition_time) < STUCK:
+        return None
+    return (
+        f"{found.message}, for more than {STUCK.seconds // 60} minutes, where AWS usually needs two: look at it in AWS, "
+        "or delete it there and it is made again; the operator goes on looking"
+    )

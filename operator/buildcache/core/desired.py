@@ -8,6 +8,7 @@ from buildcache.api.cache import BuildCacheSpec, FileSystem
 
 from . import names
 from .observed import Rule
+from .tagging import wanted_tags
 from .tasks import TaskDefinition, task_definition
 
 NFS = 2049
@@ -82,7 +83,7 @@ def desired(spec: BuildCacheSpec, identity: names.Identity, *, runner_image: str
         cluster_arn=spec.cluster_arn,
         vpc_id=spec.network.vpc_id,
         subnet_ids=spec.network.subnet_ids,
-        tags={**spec.tags, **names.owner_tags(identity)},
+        tags=wanted_tags(spec.tags, identity, retain=spec.deletion_policy == "Retain"),
         given_groups=spec.network.security_group_ids,
         build_group_name=names.security_group_name(identity, "build"),
         cache_group_name=names.security_group_name(identity, "cache"),

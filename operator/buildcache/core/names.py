@@ -7,7 +7,8 @@ of the whole identity is part of it.
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from buildcache.api.meta import TAG_PREFIX
@@ -17,6 +18,13 @@ GroupRole = Literal["build", "cache"]
 MANAGED_BY = "buildcache-operator"
 CONTENT_HASH_TAG = f"{TAG_PREFIX}content-hash"
 """On a task definition revision: the hash of its content, which decides whether a new one is registered."""
+
+POLICY_TAG = f"{TAG_PREFIX}deletion-policy"
+"""On every part: what happens to it when its BuildCache goes, for whoever finds it afterwards."""
+KEYS_TAG = f"{TAG_PREFIX}tag-keys"
+"""On every part: which keys of `spec.tags` are on it, so that one that leaves the spec leaves the part, and no other does."""
+
+UID_TAG = f"{TAG_PREFIX}uid"
 
 _TOKEN_LIMIT = 64  # EFS CreationToken and ClientToken, ECS clientToken
 _GROUP_LIMIT = 255
@@ -81,8 +89,16 @@ def owner_tags(identity: Identity) -> dict[str, str]:
         f"{TAG_PREFIX}managed-by": MANAGED_BY,
         f"{TAG_PREFIX}name": identity.name,
         f"{TAG_PREFIX}namespace": identity.namespace,
-        f"{TAG_PREFIX}uid": identity.uid,
+        UID_TAG: identity.uid,
     }
+
+
+def former_owner(tags: Mapping[str, str], identity: Identity) -> str | None:
+    """The UID of an object of the same name, namespace and cluster that the tags name as owner: one that was there before."""
+    uid = tags.get(UID_TAG)
+    if uid is None or uid == identity.uid:
+        return None
+    return uid if owner_tags(replace(identity, uid=uid)).items() <= tags.items() else None
 
 
 def run_token(cluster_id: str, build_uid: str, attempt: int) -> str:

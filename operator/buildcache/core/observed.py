@@ -28,6 +28,7 @@ class SecurityGroup:
     owned: bool
     ingress: frozenset[Rule] = frozenset()
     egress: frozenset[Rule] = frozenset()
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class FileSystem:
     kms_key: str | None = None
     transitions: frozenset[tuple[str, str]] = frozenset()
     backup: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class Repository:
     mutability: str = "MUTABLE"
     kms_key: str | None = None
     policy: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,8 @@ class LogGroup:
     name: str
     owned: bool
     retention_days: int | None = None
+    arn: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,7 @@ class TaskRevision:
     revision: int
     owned: bool
     content_hash: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,4 +119,6 @@ class ObservedCache:
     repository: Repository | None = None
     log_group: LogGroup | None = None
     cluster_state: str | None = None
+    dns: bool = True
+    """Whether the VPC gives out the names by which file systems are mounted."""
     revisions: tuple[TaskRevision, ...] = ()

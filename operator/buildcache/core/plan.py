@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from .action import Action
+from .action import Action, Tags
+from .names import POLICY_TAG, UID_TAG, Identity, former_owner
 from .status import Reason
 
 
@@ -44,13 +45,21 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """Who needs task definitions as they are: those of running Builds, and those that the status names to coming ones."""
+    """Who needs parts as they are: running Builds, and coming ones, to which the status names task definitions."""
 
     running: frozenset[str] = frozenset()
+    mounting: int = 0
+    """Running Builds that may have the file system mounted."""
     published: frozenset[str] = frozenset()
 
 
-def foreign(part: str, thing: str) -> Conflict:
-    """A name or a place of ours is taken by something without our tags."""
+def foreign(part: str, thing: str, tags: Tags | None = None, identity: Identity | None = None) -> Conflict:
+    """A name or a place of ours is taken by something without our tags; whose it was is said where its tags tell."""
     message = f"{thing} exists without the owner tags of this BuildCache: it is left alone; rename or remove it"
+    if tags is not None and identity is not None and (former := former_owner(tags, identity)) is not None:
+        kept = "kept by its deletionPolicy Retain" if tags.get(POLICY_TAG) == "Retain" else "not removed with it"
+        message = (
+            f"{thing} is of an earlier BuildCache of this name (UID {former}), {kept}: it is not taken over. To use it, "
+            f"set its tag {UID_TAG} to {identity.uid} by hand; to start afresh, remove it (`buildcache gc` finds it)"
+        )
     return Conflict(part, Reason.FOREIGN_RESOURCE, message)

@@ -48,6 +48,8 @@ def _file_system_ready(want: DesiredCache, have: ObservedCache) -> Readiness:
         return Readiness(
             False, Reason.CREATING, "the file system is being made" if used is None else f"{used.id} is {used.state}"
         )
+    if not have.dns:
+        return Readiness(False, Reason.CREATING, f"{want.vpc_id} gives no names by which {used.id} could be mounted")
     zones = {mount.zone for mount in have.mounts if mount.state == AVAILABLE}
     wanted = mount_subnets(want, have)
     missing = wanted.keys() - zones if want.file_system is not None else set()

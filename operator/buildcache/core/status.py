@@ -19,6 +19,8 @@ CACHE_GROUP_PART = "cache-security-group"
 FILE_SYSTEM_PART = "file-system"
 REPOSITORY_PART = "repository"
 LOG_GROUP_PART = "log-group"
+TASK_DEFINITIONS_PART = "task-definitions"
+"""Not a row: the revisions of all executors, where a message speaks of one."""
 
 
 def executor_part(executor: str) -> str:

@@ -8,9 +8,18 @@ from . import action as act
 from .cache import refers_to
 from .cache_file_system import remove_file_system
 from .desired import DesiredCache
-from .observed import ObservedCache
+from .observed import AVAILABLE, ObservedCache
 from .plan import Blocked, Plan
-from .status import Reason
+from .status import (
+    BUILD_GROUP_PART,
+    CACHE_GROUP_PART,
+    FILE_SYSTEM_PART,
+    LOG_GROUP_PART,
+    REPOSITORY_PART,
+    TASK_DEFINITIONS_PART,
+    Reason,
+)
+from .tagging import policy_tag
 
 
 def plan_teardown(want: DesiredCache, have: ObservedCache, *, running: int) -> Plan:
@@ -32,6 +41,24 @@ def plan_teardown(want: DesiredCache, have: ObservedCache, *, running: int) -> P
     if not result.actions and not result.waiting and have.log_group is not None and have.log_group.owned:
         result += Plan((act.DeleteLogGroup(have.log_group.name),))
     return result
+
+
+def plan_marks(want: DesiredCache, have: ObservedCache) -> Plan:
+    """What a deletion with policy Retain writes: the mark on each part of ours that it was left on purpose."""
+    mark = policy_tag(retain=True)
+    ours: list[tuple[str, act.Resource, act.Tags]] = []
+    for part, group in ((BUILD_GROUP_PART, have.build_group), (CACHE_GROUP_PART, have.cache_group)):
+        if group is not None and group.owned:
+            ours.append((part, act.Resource("ec2", group.id), group.tags))
+    if (system := have.file_system) is not None and system.owned and system.state == AVAILABLE:
+        ours.append((FILE_SYSTEM_PART, act.Resource("efs", system.id), system.tags))
+    if (repository := have.repository) is not None and repository.owned and want.repository_managed:
+        ours.append((REPOSITORY_PART, act.Resource("ecr", repository.arn), repository.tags))
+    if (log_group := have.log_group) is not None and log_group.owned:
+        ours.append((LOG_GROUP_PART, act.Resource("logs", log_group.arn), log_group.tags))
+    ours += [(TASK_DEFINITIONS_PART, act.Resource("ecs", each.arn), each.tags) for each in have.revisions if each.owned]
+    unmarked = [each for each in ours if not mark.items() <= each[2].items()]
+    return Plan(tuple(act.TagResource(part, resource, mark) for part, resource, _ in unmarked))
 
 
 def _groups(have: ObservedCache, *, mounted: bool) -> Plan:

@@ -10,6 +10,8 @@ from .build import Finished
 
 WINDOW = 50
 """Finished Builds that the efficiency is about."""
+MOUNTING_ENGINE = "Kaniko"
+"""The engine whose builds mount the file system; one that has not been noted yet may be of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,8 @@ class Usage:
     queued: int = 0
     definitions: frozenset[str] = frozenset()
     """Task definition ARNs that running Builds were started from."""
+    mounting: int = 0
+    """Running Builds of an engine that mounts the file system."""
 
     def queue(self) -> QueueStatus:
         """As the status shows it."""
@@ -28,17 +32,19 @@ class Usage:
 
 def usage(builds: Iterable[Mapping[str, Any]]) -> Usage:
     """Count the Builds that have a task, and those that wait for one."""
-    running, queued, definitions = 0, 0, set()
+    running, queued, mounting, definitions = 0, 0, 0, set()
     for body in builds:
         status = body.get("status") or {}
         if _has_task(status):
             running += 1
-            arn = (status.get("executor") or {}).get("taskDefinitionARN")
+            executor = status.get("executor") or {}
+            mounting += executor.get("engine", MOUNTING_ENGINE) == MOUNTING_ENGINE
+            arn = executor.get("taskDefinitionARN")
             if isinstance(arn, str):
                 definitions.add(arn)
         else:
             queued += 1
-    return Usage(running, queued, frozenset(definitions))
+    return Usage(running, queued, frozenset(definitions), mounting)
 
 
 def efficiency(finished: Sequence[Finished]) -> Efficiency:

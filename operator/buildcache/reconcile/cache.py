@@ -2,7 +2,8 @@
 
 Called by the worker with the newest object; what it answers is carried out by the writer. Nothing here waits: what takes AWS time is
 looked at again by a later pass. The only memory is when the next look is due, so that a pass that comes because a Build changed asks
-AWS nothing; losing it costs one look.
+AWS nothing, and what the last look found when nothing was to be done, so that the next one need not read what cannot have changed;
+losing it costs one look.
 """
 
 import logging
@@ -29,7 +30,7 @@ from buildcache.core.names import Identity
 from buildcache.core.observed import ObservedCache
 from buildcache.core.plan import Blocked, Plan, Use
 from buildcache.core.status import ConditionType, Reason, find_condition
-from buildcache.core.teardown import plan_teardown
+from buildcache.core.teardown import plan_marks, plan_teardown
 from buildcache.core.usage import Usage, efficiency, usage
 
 from .outcome import Outcome
@@ -37,12 +38,12 @@ from .view import View
 
 AFTER_ACTION = 1.0
 """Seconds until the next look after something was done: AWS shows it then, and the next actions build on it."""
-WAITING = 3.0
-"""Seconds between looks at something that AWS is making or removing."""
-WAITING_IN_TROUBLE = 30.0
-"""The same while another part is denied or refused, which is tried again with every look."""
+WAITING = (1.0, 30.0)
+"""Seconds between looks at something that AWS is making or removing: a quarter of the time that it has taken so far, in these limits."""
 DENIED = 300.0
 """Seconds until a permission is tried again that was missing."""
+WHOLE_LOOK = timedelta(hours=1)
+"""How long a settled look is built upon before everything is read again."""
 NUMBERS_PERIOD = timedelta(seconds=5)
 """The least time between two writes of a status in which only the numbers about Builds moved."""
 
@@ -60,6 +61,15 @@ class _Look:
     numbers_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """What a look that read everything has found, when nothing was to be done."""
+
+    have: ObservedCache
+    generation: int
+    at: datetime
+
+
 class CacheReconciler:
     """Passes over BuildCaches. The worker never runs two at once for one object."""
 
@@ -69,13 +79,16 @@ class CacheReconciler:
         self._cluster_id = cluster_id
         self._runner_image = runner_image
         self._looks: dict[str, _Look] = {}
+        self._settled: dict[str, _Settled] = {}
+        self._waiting: dict[str, datetime] = {}
+        """Since when there has been nothing to do but to wait for AWS."""
 
     def reconcile(self, body: Mapping[str, Any], now: datetime) -> Outcome:
         """Bring AWS nearer to what the object asks for."""
         metadata = Metadata.model_validate(body["metadata"])
         deleting = metadata.deletion_timestamp is not None
         if deleting and FINALIZER not in metadata.finalizers:
-            self._looks.pop(metadata.uid, None)
+            self._forget(metadata.uid)
             return Outcome()
         status = _status(body)
         try:
@@ -118,17 +131,26 @@ class CacheReconciler:
         interval = jittered(seconds(cache.spec.reconcile_interval), cache.metadata.uid, now)
         clients = self._session.region(want.region)
         definitions = [row.id for row in cache.status.parts if row.kind == TASK_DEFINITION]
+        # Taken out for the time of the pass: after one that ends in any other way than settled, everything is read.
+        settled = self._settled.pop(cache.metadata.uid, None)
+        if settled is not None and not _is_usable(settled, cache, now):
+            settled = None
         try:
-            have = parts.observe(clients, want, [_family(arn) for arn in definitions])
+            have = parts.observe(
+                clients, want, [_family(arn) for arn in definitions], settled.have if settled else None
+            )
         except Trouble as trouble:
             return self._look_failed(cache, trouble, interval)
-        wanted = plan(want, have, Use(running=builds.definitions, published=frozenset(definitions)))
+        wanted = plan(want, have, Use(builds.definitions, builds.mounting, frozenset(definitions)))
+        if wanted == Plan():
+            at = settled.at if settled else now
+            self._settled[cache.metadata.uid] = _Settled(have, cache.metadata.generation, at)
         if cache.spec.suspend or cache.spec.reconcile_policy == "Report":
             return Pass(have, wanted), interval
-        return self._act(cache, clients, have, wanted, interval)
+        return self._act(cache, clients, have, wanted, interval, now)
 
     def _act(
-        self, cache: BuildCache, clients: Clients, have: ObservedCache, wanted: Plan, interval: float
+        self, cache: BuildCache, clients: Clients, have: ObservedCache, wanted: Plan, interval: float, now: datetime
     ) -> tuple[Pass, float]:
         applied: list[Action] = []
         waiting: list[str] = []
@@ -159,12 +181,23 @@ class CacheReconciler:
                 pauses.append(AFTER_ACTION)
             else:
                 waiting.append(wait.message)
-                pauses.append(wait.seconds)
+                if wait.seconds > WAITING[1]:
+                    pauses.append(wait.seconds)
+                else:
+                    pauses.append(self._pause_of_waiting(cache, now))
                 if isinstance(action, DeleteSecurityGroup):
                     blocked = Blocked(Reason.SECURITY_GROUP_IN_USE, wait.message)
+        if applied or not (waiting or wanted.waiting):
+            self._waiting.pop(cache.metadata.uid, None)
         if wanted.waiting:
-            pauses.append(WAITING if trouble is None else WAITING_IN_TROUBLE)
+            # What is denied or refused is tried again with every look: then not so often.
+            pauses.append(self._pause_of_waiting(cache, now) if trouble is None else WAITING[1])
         return Pass(have, wanted, tuple(applied), tuple(waiting), trouble, blocked), min(pauses)
+
+    def _pause_of_waiting(self, cache: BuildCache, now: datetime) -> float:
+        since = self._waiting.setdefault(cache.metadata.uid, now)
+        shortest, longest = WAITING
+        return min(max((now - since).total_seconds() / 4, shortest), longest)
 
     def _look_failed(self, cache: BuildCache, trouble: Trouble, interval: float) -> tuple[Pass, float]:
         logger.warning("look at AWS failed", extra=_about(cache, error=trouble))
@@ -188,24 +221,30 @@ class CacheReconciler:
     def _delete(self, cache: BuildCache, now: datetime) -> Outcome:
         want = self._desired(cache)
         builds = self._usage(cache)
-        if want.retain:
+        if want.retain and cache.spec.suspend:
             return self._release(cache)
-        if cache.spec.suspend:
-            return self._deleting(cache, want, Pass(), builds, now, again_after=None)
-        if builds.running:
+        if builds.running and not want.retain:
             blocked = plan_teardown(want, ObservedCache(), running=builds.running)
-            return self._deleting(cache, want, Pass(plan=blocked), builds, now, again_after=WAITING)
+            return self._deleting(cache, want, Pass(plan=blocked), builds, now, again_after=WAITING[0])
         interval = jittered(seconds(cache.spec.reconcile_interval), cache.metadata.uid, now)
         clients = self._session.region(want.region)
         try:
             have = parts.observe_for_teardown(clients, want)
         except Trouble as trouble:
             done, again_after = self._look_failed(cache, trouble, interval)
+            if want.retain and not isinstance(trouble, Unavailable):
+                return self._release(cache)
             return self._deleting(cache, want, done, builds, now, again_after)
-        removal = plan_teardown(want, have, running=0)
+        removal = plan_marks(want, have) if want.retain else plan_teardown(want, have, running=0)
         if removal == Plan():
             return self._release(cache)
-        done, again_after = self._act(cache, clients, have, removal, min(interval, DENIED))
+        if cache.spec.suspend:
+            return self._deleting(cache, want, Pass(have), builds, now, again_after=None)
+        done, again_after = self._act(cache, clients, have, removal, min(interval, DENIED), now)
+        if want.retain and not isinstance(done.trouble, Unavailable):
+            return self._release(
+                cache
+            )  # also when the mark may not be set: the parts stay, and that was what was asked for
         return self._deleting(cache, want, done, builds, now, again_after)
 
     def _deleting(
@@ -222,16 +261,21 @@ class CacheReconciler:
         return Outcome(status=_changed(cache, status), again_after=None if failed else again_after, failed=failed)
 
     def _release(self, cache: BuildCache) -> Outcome:
-        self._looks.pop(cache.metadata.uid, None)
+        self._forget(cache.metadata.uid)
         return Outcome(finalizer="release")
 
     def _invalid(self, metadata: Metadata, status: BuildCacheStatus, message: str, now: datetime) -> Outcome:
         """A spec that the models refuse. The finalizer comes after validation, so one without parts has nothing in AWS."""
-        self._looks.pop(metadata.uid, None)
+        self._forget(metadata.uid)
         if metadata.deletion_timestamp is not None and not status.parts:
             return Outcome(finalizer="release")
         after = invalid_status(status, metadata.generation, message, now)
         return Outcome(status=None if after == status else after.to_json())
+
+    def _forget(self, uid: str) -> None:
+        self._looks.pop(uid, None)
+        self._settled.pop(uid, None)
+        self._waiting.pop(uid, None)
 
     # --- what a pass reads
 
@@ -269,6 +313,10 @@ def _is_current(look: _Look, cache: BuildCache, now: datetime) -> bool:
         and look.at <= now < look.due
         and find_condition(cache.status.conditions, ConditionType.READY) is not None
     )
+
+
+def _is_usable(settled: _Settled, cache: BuildCache, now: datetime) -> bool:
+    return settled.generation == cache.metadata.generation and settled.at <= now < settled.at + WHOLE_LOOK
 
 
 def _pause(trouble: Trouble, interval: float) -> float:

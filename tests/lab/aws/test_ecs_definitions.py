@@ -64,6 +64,23 @@ def test_definitions_are_listed_in_pages_and_in_order(aws: Served) -> None:
     assert [arn for page in listed for arn in page["taskDefinitionArns"]] == arns[::-1]
 
 
+def test_families_are_listed_by_whether_a_revision_is_active_and_in_pages(aws: Served) -> None:
+    ecs = aws.client("ecs")
+    prefix = unique()
+    arns = [register(aws, family=f"{prefix}-{n}")["taskDefinition"]["taskDefinitionArn"] for n in range(3)]
+    ecs.deregister_task_definition(taskDefinition=arns[1])
+
+    def listed(status: str) -> list[str]:
+        pages = ecs.get_paginator("list_task_definition_families").paginate(
+            familyPrefix=prefix, status=status, PaginationConfig={"PageSize": 1}
+        )
+        return [family for each in pages for family in each["families"]]
+
+    assert listed("ACTIVE") == [f"{prefix}-0", f"{prefix}-2"]
+    assert listed("INACTIVE") == [f"{prefix}-1"]
+    assert len(listed("ALL")) == 3
+
+
 def test_a_fargate_definition_that_is_right_is_taken(aws: Served) -> None:
     register(aws, **FARGATE)
     register(aws, **{**FARGATE, "cpu": "1 vCPU", "memory": "2 GB", "ephemeralStorage": {"sizeInGiB": 100}})

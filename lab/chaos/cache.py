@@ -1,0 +1,196 @@
+"""A BuildCache with every part: created, changed in everything that can change, deleted."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lab.demo.cluster import GROUP, VERSION, Cluster, condition
+
+CACHES = "buildcaches"
+ROLE = "arn:aws:iam::123456789012:role/build"
+OWNER = "buildcache.dev/uid"
+PERSONAL = ("Name", OWNER, "buildcache.dev/name", "buildcache.dev/content-hash")
+"""Tags that differ between two caches with the same spec."""
+
+
+class CacheLife:
+    """Implements Subject."""
+
+    phases: Sequence[str] = ("create", "update", "delete")
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._numbers = itertools.count(1)
+        self._name = ""
+        self._uid = ""
+        ec2 = cluster.aws("ec2")
+        self._vpc = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
+        subnets = ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [self._vpc]}])["Subnets"]
+        self._subnets = sorted(subnet["SubnetId"] for subnet in subnets)[:2]
+        # Where the spec names a group, the operator's own goes: a change that moves rules from one group to another.
+        self._given = ec2.create_security_group(
+            GroupName=f"chaos-{cluster.namespace}", Description="given", VpcId=self._vpc
+        )["GroupId"]
+
+    def close(self) -> None:
+        """What the scenario itself made is gone."""
+        self._cluster.aws("ec2").delete_security_group(GroupId=self._given)
+
+    def begin(self) -> None:
+        """A name that no other life had."""
+        self._name, self._uid = f"life-{next(self._numbers)}", ""
+
+    def act(self, phase: str) -> None:
+        """Apply, patch or delete."""
+        match phase:
+            case "create":
+                body = {"apiVersion": f"{GROUP}/{VERSION}", "kind": "BuildCache", "metadata": {"name": self._name}}
+                self._cluster.create(CACHES, {**body, "spec": self._spec()})
+                self._uid = (self._cluster.get(CACHES, self._name) or {})["metadata"]["uid"]
+            case "update":
+                self._cluster.patch(CACHES, self._name, {"spec": self._changes()})
+            case _:
+                self._cluster.delete(CACHES, self._name)
+
+    def is_done(self, phase: str) -> bool:
+        """Ready for this generation and nothing in progress; or gone."""
+        body = self._cluster.get(CACHES, self._name)
+        if phase == "delete" or body is None:
+            return phase == "delete" and body is None
+        seen = body.get("status", {}).get("observedGeneration") == body["metadata"]["generation"]
+        working = any(condition(body, kind).get("status") == "True" for kind in ("Reconciling", "Stalled"))
+        return seen and not working and condition(body, "Ready").get("status") == "True"
+
+    def explain(self) -> str:
+        """Its conditions."""
+        body = self._cluster.get(CACHES, self._name) or {}
+        conditions = body.get("status", {}).get("conditions", [])
+        return json.dumps({each["type"]: f"{each['reason']}: {each['message']}" for each in conditions})
+
+    def picture(self) -> object:
+        """Every part with the tag of this object, and all its settings."""
+        return {
+            "security groups": self._groups(),
+            "file systems": self._file_systems(),
+            "repositories": self._repositories(),
+            "log groups": self._log_groups(),
+            "task definitions": self._definitions(),
+        }
+
+    # --- specs
+
+    def _spec(self) -> dict[str, Any]:
+        return {
+            "region": self._cluster.info["region"],
+            "clusterARN": f"arn:aws:ecs:{self._cluster.info['region']}:{self._cluster.info['account']}:cluster/builds",
+            "network": {"vpcID": self._vpc, "subnetIDs": self._subnets},
+            "registry": {"retentionDays": 30},
+            "fileSystem": {},
+            "executors": [self._executor(2048)],
+            "tags": {"team": "a", "stage": "one"},
+        }
+
+    def _changes(self) -> dict[str, Any]:
+        return {
+            "network": {"securityGroupIDs": [self._given]},
+            "registry": {"retentionDays": None},
+            "fileSystem": {"throughputMode": "bursting", "transitionToIA": "AFTER_7_DAYS", "backup": True},
+            "executors": [self._executor(4096)],
+            "logRetentionDays": 7,
+            "tags": {"team": "b", "stage": None},
+        }
+
+    @staticmethod
+    def _executor(memory: int) -> dict[str, Any]:
+        engine = {"name": "ec2", "engine": "BuildKit", "launchType": "EC2", "cpu": 256, "memory": memory}
+        return {**engine, "taskRoleARN": ROLE, "executionRoleARN": ROLE}
+
+    # --- what AWS has
+
+    def _groups(self) -> list[Any]:
+        found = self._cluster.aws("ec2").describe_security_groups()["SecurityGroups"]
+        names = {group["GroupId"]: "-".join(group["GroupName"].split("-")[:2]) for group in found}
+        return sorted(
+            [
+                names[group["GroupId"]],
+                *(_rules(group[side], names) for side in ("IpPermissions", "IpPermissionsEgress")),
+                _tags(group["Tags"]),
+            ]
+            for group in found
+            if self._owns(group.get("Tags", ()))
+        )
+
+    def _file_systems(self) -> list[Any]:
+        efs = self._cluster.aws("efs")
+        found = []
+        for system in efs.describe_file_systems()["FileSystems"]:
+            if not self._owns(system["Tags"]):
+                continue
+            asked = {"FileSystemId": system["FileSystemId"]}
+            try:
+                backup = efs.describe_backup_policy(**asked)["BackupPolicy"]["Status"].startswith("ENABL")
+            except efs.exceptions.PolicyNotFound:
+                backup = False
+            transitions = efs.describe_lifecycle_configuration(**asked)["LifecyclePolicies"]
+            mounts = sorted(mount["SubnetId"] for mount in efs.describe_mount_targets(**asked)["MountTargets"])
+            found.append([system["ThroughputMode"], backup, transitions, mounts, _tags(system["Tags"])])
+        return found
+
+    def _repositories(self) -> list[Any]:
+        ecr = self._cluster.aws("ecr")
+        found = []
+        for repository in ecr.describe_repositories()["repositories"]:
+            tags = ecr.list_tags_for_resource(resourceArn=repository["repositoryArn"])["tags"]
+            if not self._owns(tags):
+                continue
+            try:
+                policy = ecr.get_lifecycle_policy(repositoryName=repository["repositoryName"])["lifecyclePolicyText"]
+            except ecr.exceptions.LifecyclePolicyNotFoundException:
+                policy = ""
+            found.append([repository["imageTagMutability"], policy, _tags(tags)])
+        return found
+
+    def _log_groups(self) -> list[Any]:
+        logs = self._cluster.aws("logs")
+        found = []
+        for group in logs.describe_log_groups()["logGroups"]:
+            tags = logs.list_tags_for_resource(resourceArn=group["arn"].removesuffix(":*"))["tags"]
+            if tags.get(OWNER) == self._uid:
+                found.append([group.get("retentionInDays"), _personless(tags)])
+        return found
+
+    def _definitions(self) -> list[Any]:
+        ecs = self._cluster.aws("ecs")
+        found = []
+        for arn in ecs.list_task_definitions(status="ACTIVE")["taskDefinitionArns"]:
+            answer = ecs.describe_task_definition(taskDefinition=arn, include=["TAGS"])
+            if self._owns(answer["tags"]):
+                found.append([answer["taskDefinition"]["memory"], _tags(answer["tags"])])
+        return sorted(found)
+
+    def _owns(self, tags: Sequence[Mapping[str, str]]) -> bool:
+        return any((tag.get("Key") or tag.get("key")) == OWNER and self._uid in tag.values() for tag in tags)
+
+
+def _tags(tags: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
+    return _personless({tag.get("Key") or tag["key"]: tag.get("Value") or tag.get("value") or "" for tag in tags})
+
+
+def _personless(tags: Mapping[str, str]) -> list[tuple[str, str]]:
+    return sorted((key, value) for key, value in tags.items() if key not in PERSONAL)
+
+
+def _rules(permissions: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> list[Any]:
+    return sorted(
+        [
+            rule["IpProtocol"],
+            str(rule.get("FromPort")),
+            *sorted(names.get(pair["GroupId"], "gone") for pair in rule["UserIdGroupPairs"]),
+            *sorted(block["CidrIp"] for block in rule["IpRanges"]),
+            *sorted(block["CidrIpv6"] for block in rule.get("Ipv6Ranges", ())),
+        ]
+        for rule in permissions
+    )

@@ -1,0 +1,75 @@
+"""One life of a subject, with at most one fault in each phase."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from lab.chaos.fault import Fault
+from lab.chaos.subject import Subject
+from lab.demo.cluster import Cluster
+
+DEADLINE = 90.0
+"""Seconds for one phase, backoff after faults included."""
+QUIET = 15.0
+"""Seconds for what still goes on when the object says that it is done: an old task definition is retired then."""
+POLL = 0.1
+
+Pictures = Mapping[str, object]
+
+
+@dataclass
+class Lived:
+    """What came of a life: by phase the picture at its end, and what went wrong."""
+
+    pictures: dict[str, object] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+def live(
+    cluster: Cluster, subject: Subject, faults: Mapping[str, Fault], expected: Pictures, on_phase: Callable[[str], None]
+) -> Lived:
+    """From creation to end. A phase that goes wrong does not end the life: what comes after must still lead to nothing."""
+    lived = Lived()
+    subject.begin()
+    cluster.control("POST", "/operator/start")
+    for phase in subject.phases:
+        on_phase(phase)
+        problem = _phase(cluster, subject, phase, faults.get(phase), expected.get(phase))
+        lived.pictures[phase] = subject.picture()
+        if problem is not None:
+            lived.problems[phase] = problem
+    return lived
+
+
+def _phase(cluster: Cluster, subject: Subject, phase: str, fault: Fault | None, expected: object) -> str | None:
+    try:
+        if fault is not None:
+            cluster.control("POST", *fault.request())
+        subject.act(phase)
+        if fault is not None and fault.kills and not _until(lambda: _pid(cluster) is None, DEADLINE / 3):
+            return "the call at which the operator was to be killed never came"
+        cluster.control("POST", "/operator/start")
+        if not _until(lambda: subject.is_done(phase), DEADLINE):
+            return f"not done within {DEADLINE:.0f} s: {subject.explain()}"
+        if expected is not None and not _until(lambda: subject.picture() == expected, QUIET):
+            return f"AWS has {subject.picture()}, not {expected}"
+    finally:
+        cluster.control("DELETE", "/faults")
+        cluster.control("POST", "/operator/start")
+    return None
+
+
+def _pid(cluster: Cluster) -> int | None:
+    pid: int | None = cluster.control("GET", "/operator")["pid"]
+    return pid
+
+
+def _until(there: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not there():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL)
+    return True

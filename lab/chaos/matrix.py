@@ -1,0 +1,165 @@
+"""All effects times all modes: found by an undisturbed life, run life by life, shown as a table."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from kubernetes import client, config
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from lab.chaos.cache import CacheLife
+from lab.chaos.fault import MODES, Effect, Fault
+from lab.chaos.life import Lived, live
+from lab.chaos.subject import Subject
+from lab.demo.cluster import Cluster
+from lab.errors import LabError
+from lab.lab import Lab, LabInfo
+
+NAMESPACE = "chaos"
+OPERATOR = "buildcache-operator"
+
+
+class Matrix:
+    """One subject in one running lab."""
+
+    def __init__(self, cluster: Cluster, subject: Subject) -> None:
+        self._cluster = cluster
+        self._subject = subject
+        self.effects: tuple[Effect, ...] = ()
+        """Those of the undisturbed life, in their order."""
+        self._expected: Mapping[str, object] = {}
+
+    def learn(self) -> None:
+        """Live once undisturbed: what the operator writes, and what the end of each phase is."""
+        marks: dict[str, tuple[int, int]] = {}
+
+        def begins(phase: str) -> None:
+            marks[phase] = self._mark()
+
+        lived = self._live({}, begins)
+        if lived.problems:
+            raise LabError(f"the undisturbed life went wrong: {lived.problems}")
+        self._expected = lived.pictures
+        starts = [*marks.values(), self._mark()]
+        found: list[Effect] = []
+        for phase, (start, end) in zip(marks, itertools.pairwise(starts), strict=True):
+            found += [Effect(phase, operation) for operation in dict.fromkeys(self._writes(start, end))]
+        self.effects = tuple(found)
+
+    def run(self, faults: Iterable[Fault], progress: Callable[[int], Iterable[int]]) -> dict[Fault, str | None]:
+        """Fault → what went wrong, None: survived. Faults of different phases share a life."""
+        results: dict[Fault, str | None] = {}
+        lives = list(_lives(faults, self._subject.phases))
+        for number in progress(len(lives)):
+            lived = self._live(lives[number], lambda _: None)
+            for phase, fault in lives[number].items():
+                results[fault] = lived.problems.get(phase)
+            for phase in lived.problems.keys() - lives[number].keys():
+                # Without a fault of its own, it is an earlier one that shows here.
+                last = max(lives[number].values(), key=lambda fault: self._subject.phases.index(fault.effect.phase))
+                results[last] = results[last] or f"in the phase {phase} after it: {lived.problems[phase]}"
+        return results
+
+    def _live(self, faults: Mapping[str, Fault], on_phase: Callable[[str], None]) -> Lived:
+        return live(self._cluster, self._subject, faults, self._expected, on_phase)
+
+    def _mark(self) -> tuple[int, int]:
+        """Where the two logs of calls are now."""
+        number: int = self._cluster.control("GET", "/calls?since=999999999")["next"]
+        return number, Path(self._cluster.info["audit"]).stat().st_size
+
+    def _writes(self, start: tuple[int, int], end: tuple[int, int]) -> Iterator[str]:
+        for call in self._cluster.control("GET", f"/calls?since={start[0]}")["calls"]:
+            if call["mutating"] and call["n"] < end[0]:
+                yield call["operation"]
+        with Path(self._cluster.info["audit"]).open("rb") as log:
+            log.seek(start[1])
+            for line in log.read(end[1] - start[1]).splitlines():
+                if line.endswith(b"}") and (write := _kubernetes_write(json.loads(line))) is not None:
+                    yield write
+
+
+def main() -> int:
+    """The whole matrix in a lab of its own; 1 when anything did not survive."""
+    console = Console()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="buildcache-chaos-") as folder:
+        lab = Lab(Path(folder), runtime="simulated", progress=lambda line: console.print(f"lab: {line}"))
+        try:
+            results = _run(lab.start(), console)
+        finally:
+            lab.stop()
+    survived = sum(problem is None for problem in results.values())
+    console.print(table(results))
+    for fault, problem in results.items():
+        if problem is not None:
+            console.print(f"{fault.effect.phase}: {fault.effect.operation}, {fault.mode}: {problem}", markup=False)
+    console.print(f"the whole matrix took {time.monotonic() - began:.0f} s")
+    console.print(f"chaos: {survived}/{len(results)} survived", highlight=False)
+    return 0 if survived == len(results) and results else 1
+
+
+def _run(info: LabInfo, console: Console) -> dict[Fault, str | None]:
+    client.CoreV1Api(config.new_client_from_config(info["kubeconfig"])).create_namespace(
+        {"metadata": {"name": NAMESPACE}}
+    )
+    cluster = Cluster(info, NAMESPACE)
+    subject = CacheLife(cluster)
+    matrix = Matrix(cluster, subject)
+    console.print("chaos: one undisturbed life of a BuildCache, to see what the operator writes")
+    matrix.learn()
+    faults = [Fault(effect, mode) for effect in matrix.effects for mode in effect.modes()]
+    console.print(f"chaos: {len(matrix.effects)} effects, {len(faults)} faults")
+    results = matrix.run(faults, lambda count: track(range(count), description="lives", console=console))
+    subject.close()
+    return {fault: results[fault] for fault in faults}
+
+
+def table(results: Mapping[Fault, str | None]) -> Table:
+    """Effects × modes; the last column and row count."""
+    shown = Table(title="each effect of the operator, and what happened to it")
+    shown.add_column("phase")
+    shown.add_column("effect")
+    for mode in (*MODES, "survived"):
+        shown.add_column(mode, justify="right")
+    totals: dict[str, list[bool]] = defaultdict(list)
+    for effect in dict.fromkeys(fault.effect for fault in results):
+        row = {fault.mode: problem is None for fault, problem in results.items() if fault.effect == effect}
+        for mode, survived in row.items():
+            totals[mode].append(survived)
+        cells = [("yes" if row[mode] else "NO") if mode in row else "" for mode in MODES]
+        shown.add_row(effect.phase, effect.operation, *cells, f"{sum(row.values())}/{len(row)}")
+    shown.add_section()
+    everything = [survived for column in totals.values() for survived in column]
+    counts = [f"{sum(totals[mode])}/{len(totals[mode])}" for mode in MODES]
+    shown.add_row("", "survived", *counts, f"{sum(everything)}/{len(everything)}")
+    return shown
+
+
+def _lives(faults: Iterable[Fault], phases: Sequence[str]) -> Iterator[Mapping[str, Fault]]:
+    """As few lives as can be: the n-th fault of each phase together."""
+    by_phase = {phase: [fault for fault in faults if fault.effect.phase == phase] for phase in phases}
+    for together in itertools.zip_longest(*by_phase.values()):
+        yield {fault.effect.phase: fault for fault in together if fault is not None}
+
+
+def _kubernetes_write(entry: Mapping[str, object]) -> str | None:
+    """The operator's write to one of our kinds that an audit entry tells of."""
+    match entry:
+        case {
+            "user": {"username": str(name)},
+            "verb": "patch",
+            "objectRef": {"apiGroup": "buildcache.dev", "resource": str(resource), **more},
+            "stage": "ResponseComplete",
+        } if name.endswith(OPERATOR):
+            below = more.get("subresource")
+            return f"patch {resource}/{below}" if below else f"patch {resource}"
+    return None
