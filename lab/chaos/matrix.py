@@ -25,6 +25,8 @@ from lab.lab import Lab, LabInfo
 
 NAMESPACE = "chaos"
 OPERATOR = "buildcache-operator"
+FILE_WIDTH = 130
+"""Columns where the output goes to a file: names of effects are not cut there."""
 
 
 class Matrix:
@@ -90,6 +92,8 @@ class Matrix:
 def main() -> int:
     """The whole matrix in a lab of its own; 1 when anything did not survive."""
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=FILE_WIDTH)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="buildcache-chaos-") as folder:
         lab = Lab(Path(folder), runtime="simulated", progress=lambda line: console.print(f"lab: {line}"))
@@ -126,8 +130,8 @@ def _run(info: LabInfo, console: Console) -> dict[Fault, str | None]:
 def table(results: Mapping[Fault, str | None]) -> Table:
     """Effects × modes; the last column and row count."""
     shown = Table(title="each effect of the operator, and what happened to it")
-    shown.add_column("phase")
-    shown.add_column("effect")
+    shown.add_column("phase", no_wrap=True)
+    shown.add_column("effect", no_wrap=True)
     for mode in (*MODES, "survived"):
         shown.add_column(mode, justify="right")
     totals: dict[str, list[bool]] = defaultdict(list)

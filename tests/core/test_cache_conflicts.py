@@ -145,6 +145,14 @@ def test_a_mount_target_in_a_subnet_that_the_spec_dropped_is_replaced() -> None:
     assert any("fsmt-b is deleting" in wait for wait in plan(want, going).waiting)
 
 
+def test_a_mount_target_that_goes_is_waited_for_though_its_groups_cannot_be_seen_any_more() -> None:
+    going = replace(mount("eu-west-1a", "subnet-0000f0f0", "deleting"), groups=frozenset())
+    for want in (want_of(), want_of(fileSystem=None)):
+        step = plan(want, have_of(mounts=(going, mount("eu-west-1b", B))))
+        assert step.conflicts == ()
+        assert any(going.id in text for text in step.waiting)
+
+
 def test_t45_the_mount_target_that_is_there_wins_over_the_first_subnet_of_its_zone() -> None:
     want = want_of(("subnet-0000000b", A))  # both in eu-west-1a
     found = plan(want, have_of(mounts=(mount("eu-west-1a", A),)))

@@ -11,6 +11,7 @@ from .status import FILE_SYSTEM_PART, Reason
 from .tagging import plan_tags
 
 SUBNETS_PART = "subnets"
+GOING = ("deleting", "deleted")
 
 
 def plan_file_system(want: DesiredCache, have: ObservedCache, use: Use) -> Plan:
@@ -128,6 +129,9 @@ def _mount_targets(want: DesiredCache, have: ObservedCache, file_system: FileSys
     for mount in have.mounts:
         if chosen.get(mount.zone) == mount.subnet_id:
             result += _mount_target(mount, groups)
+        elif mount.state in GOING:
+            # Whose it was cannot be seen any more: its interface, and with that its groups, may be gone before it.
+            result += Plan(waiting=(f"mount target {mount.id} is {mount.state}",))
         elif not is_our_mount(want, have, mount):
             if mount.zone in chosen:
                 thing = f"mount target {mount.id} of {file_system.id}, which takes the place of ours in {mount.zone},"
@@ -162,15 +166,15 @@ def remove_file_system(want: DesiredCache, have: ObservedCache, file_system: Fil
     """Mount targets first, all of them; the file system when none is left."""
     result = Plan()
     for mount in have.mounts:
-        if not is_our_mount(want, have, mount):
+        if mount.state in GOING:
+            message = f"mount target {mount.id} is being deleted"
+            result += Plan(waiting=(message,), blocked=Blocked(Reason.MOUNT_TARGETS_DELETING, message))
+        elif not is_our_mount(want, have, mount):
             thing = f"mount target {mount.id}, which keeps file system {file_system.id} from being deleted,"
             result += Plan(
                 conflicts=(foreign(mount_target_part(mount.zone), thing),),
                 blocked=Blocked(Reason.MOUNT_TARGETS_DELETING, f"{thing} is not ours: delete it by hand"),
             )
-        elif mount.state == "deleting":
-            message = f"mount target {mount.id} is being deleted"
-            result += Plan(waiting=(message,), blocked=Blocked(Reason.MOUNT_TARGETS_DELETING, message))
         else:
             result += Plan((act.DeleteMountTarget(mount.id, mount.zone),))
     if have.mounts:
