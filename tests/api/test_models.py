@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from buildcache.api.build import Build
-from buildcache.api.cache import FARGATE_MEMORY, BuildCache
+from buildcache.api.cache import BuildCache
+from buildcache.api.executor import FARGATE_MEMORY
 from buildcache.api.meta import Kind, json_name, seconds
 from buildcache.api.problems import Problem, problems, summary
 from tests.api.examples import BUILD, CACHE, REFUSED, Refused, changed

@@ -8,7 +8,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from buildcache.api.build import Build, BuildSpec
-from buildcache.api.cache import COMPRESSION_LEVELS, BuildCacheSpec, Executor, Export
+from buildcache.api.cache import BuildCacheSpec
+from buildcache.api.executor import Executor
+from buildcache.api.stores import COMPRESSION_LEVELS, Export
 from buildcache.core.flags import Scope, Stores
 from buildcache.core.names import Identity
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildcache.api.build import Build, BuildStatus
+from buildcache.api.build import Build
+from buildcache.api.build_status import BuildStatus
 from buildcache.api.cache import BuildCache
 from buildcache.core import build_end, build_status
 from buildcache.core.build import (

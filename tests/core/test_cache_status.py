@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildcache.api.cache import BuildCache, BuildCacheStatus, Efficiency, QueueStatus
+from buildcache.api.cache import BuildCache
+from buildcache.api.cache_status import BuildCacheStatus, Efficiency, QueueStatus
 from buildcache.core.cache import plan
 from buildcache.core.cache_status import Pass, cache_status, deleting_status, invalid_status
 from buildcache.core.errors import Denied, Rejected, Trouble, Unavailable

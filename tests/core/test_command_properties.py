@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, assume, example, given, reject, settings
 from hypothesis import strategies as st
 
 from buildcache.api.build import Build
-from buildcache.api.cache import Executor, Export
+from buildcache.api.executor import Executor
+from buildcache.api.stores import Export
 from buildcache.core import engines, flags
 from buildcache.core.flags import Flags, Refused, Stores
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildcache.api.build import Build
-from buildcache.api.cache import BuildCache, Executor
+from buildcache.api.cache import BuildCache
+from buildcache.api.executor import Executor
 from buildcache.api.problems import Problem
 from buildcache.core import resolve
 from buildcache.core.flags import Refused, Scope, Stores

@@ -12,7 +12,8 @@ from botocore.validate import ParamValidator
 from hypothesis import given
 
 from buildcache.api.build import Build
-from buildcache.api.cache import Executor, Export
+from buildcache.api.executor import Executor
+from buildcache.api.stores import Export
 from buildcache.core import engines, flags, tasks
 from buildcache.core.errors import Rejected
 from buildcache.core.flags import Flags, Stores

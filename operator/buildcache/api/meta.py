@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 GROUP = "buildcache.dev"
@@ -216,6 +216,16 @@ class Kind(Api):
     api_version: str = API_VERSION
     kind: str = ""
     metadata: Metadata
+
+    @model_validator(mode="before")
+    @classmethod
+    def _status_is_optional(cls, data: Any) -> Any:
+        # An object that was just created with `status: null`, or without one, reads as never observed.
+        return (
+            {key: value for key, value in data.items() if key != "status" or value is not None}
+            if isinstance(data, dict)
+            else data
+        )
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> Self:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from buildcache.api.build import Build
-from buildcache.api.cache import BuildCache, FileSystemStatus, RegistryStatus
+from buildcache.api.cache import BuildCache
+from buildcache.api.cache_status import FileSystemStatus, RegistryStatus
 from buildcache.api.meta import Condition
 from buildcache.api.problems import Problem
 from buildcache.core import resolve

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from buildcache.api.cache import Drift
+from buildcache.api.cache_status import Drift
 
 from .names import GroupRole
 from .observed import Rule

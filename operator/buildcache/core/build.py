@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from buildcache.api.build import Build, BuildStatus
-from buildcache.api.cache import BuildCache, Executor
+from buildcache.api.build import Build
+from buildcache.api.build_status import BuildStatus
+from buildcache.api.cache import BuildCache
+from buildcache.api.executor import Executor
 from buildcache.api.meta import FINALIZER, Condition, Metadata, seconds
 from buildcache.api.problems import summary
 

@@ -10,17 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from buildcache.api.build import (
-    Build,
-    BuildStatus,
-    CacheResult,
-    Failure,
-    Image,
-    Logs,
-    SourceStatus,
-    Steps,
-    Timing,
-)
+from buildcache.api.build import Build
+from buildcache.api.build_status import BuildStatus, CacheResult, Failure, Image, Logs, SourceStatus, Steps, Timing
 from buildcache.api.meta import Condition, Metadata
 
 from .build import Finished, created_at, is_terminal, moment

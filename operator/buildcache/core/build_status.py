@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from buildcache.api.build import Attempt, Build, BuildStatus, CacheResult, ExecutorStatus, Logs, QueuePosition
+from buildcache.api.build import Build
+from buildcache.api.build_status import Attempt, BuildStatus, CacheResult, ExecutorStatus, Logs, QueuePosition
 from buildcache.api.meta import Condition
 
 from .build import CacheChoice, StartTask, attempt_number

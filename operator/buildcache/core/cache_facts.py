@@ -1,7 +1,7 @@
 """The facts of a BuildCache's status: ids, rows and zones as AWS answered them, never composed."""
 
-from buildcache.api.cache import (
-    BuildCache,
+from buildcache.api.cache import BuildCache
+from buildcache.api.cache_status import (
     BuildCacheStatus,
     Efficiency,
     FileSystemStatus,

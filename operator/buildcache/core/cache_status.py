@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from buildcache.api.cache import BuildCache, BuildCacheStatus, Drift, Efficiency, QueueStatus
+from buildcache.api.cache import BuildCache
+from buildcache.api.cache_status import BuildCacheStatus, Drift, Efficiency, QueueStatus
 from buildcache.api.meta import Condition
 
 from .action import Action, CreateFileSystem, difference

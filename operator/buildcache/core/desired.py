@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from buildcache.api.cache import BuildCacheSpec, FileSystem
+from buildcache.api.cache import BuildCacheSpec
+from buildcache.api.stores import FileSystem
 
 from . import names
 from .observed import Rule

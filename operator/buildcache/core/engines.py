@@ -10,7 +10,7 @@ import posixpath
 from collections.abc import Callable, Iterator, Mapping
 
 from buildcache.api.build import BuildSpec
-from buildcache.api.cache import Engine, Executor
+from buildcache.api.executor import Engine, Executor
 
 from .flags import Flags, kaniko_options
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from buildcache.api.build import BuildSpec
-from buildcache.api.cache import SAFE_COPY_KEYS, BuildKitOptions, Executor, Export, KanikoOptions
+from buildcache.api.executor import SAFE_COPY_KEYS, BuildKitOptions, Executor, KanikoOptions
 from buildcache.api.meta import seconds
 from buildcache.api.problems import Problem
+from buildcache.api.stores import Export
 
 CACHES_VOLUME = "kaniko-caches"
 CACHES_PATH = "/kaniko/caches"

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from buildcache.api.build import Attempt, Build, StopRequest
+from buildcache.api.build import Build
+from buildcache.api.build_status import Attempt, StopRequest
 from buildcache.api.cache import BuildCache
 from buildcache.api.meta import seconds
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from buildcache.api.build import BuildSpec
-from buildcache.api.cache import BuildCache, BuildCacheSpec, Executor
+from buildcache.api.cache import BuildCache, BuildCacheSpec
+from buildcache.api.executor import Executor
 from buildcache.api.problems import Problem
 
 from . import engines, flags

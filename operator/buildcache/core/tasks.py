@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from buildcache.api.build import Build
-from buildcache.api.cache import BuildCacheSpec, Executor
+from buildcache.api.cache import BuildCacheSpec
+from buildcache.api.executor import Executor
 
 from . import engines, names
 from .errors import Rejected

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from buildcache.api.cache import Efficiency, QueueStatus
+from buildcache.api.cache_status import Efficiency, QueueStatus
 
 from .build import Finished
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from buildcache.api.build import Build, BuildStatus
+from buildcache.api.build import Build
+from buildcache.api.build_status import BuildStatus
 from buildcache.api.cache import BuildCache
 from buildcache.api.meta import FINISHED_LABEL, Metadata, seconds
 from buildcache.api.problems import problems, summary

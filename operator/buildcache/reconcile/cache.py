@@ -14,7 +14,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from buildcache.api.cache import BuildCache, BuildCacheStatus, Efficiency
+from buildcache.api.cache import BuildCache
+from buildcache.api.cache_status import BuildCacheStatus, Efficiency
 from buildcache.api.meta import FINALIZER, RECONCILE_ANNOTATION, Metadata, seconds
 from buildcache.api.problems import problems, summary
 from buildcache.aws import parts

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
-from buildcache.api.build import BuildStatus
+from buildcache.api.build_status import BuildStatus
 from buildcache.api.cache import BuildCache
 from buildcache.api.meta import Metadata
 from buildcache.core import build_status
