@@ -270,6 +270,18 @@ def test_fault_26_old_build_whose_status_was_lost_finds_its_stopped_task(world: 
     assert len(world.tasks_of(shell)) == 1
 
 
+def test_t06_task_that_stopped_before_its_launch_was_noted_is_collected(world: World) -> None:
+    """The same RunTask is answered with no more than the stopped task's ARN and state: it is asked about, not believed."""
+    shell = world.build()
+    shell.lose_status = True
+    world.drive(shell, lambda: [task["status"] for task in world.tasks_of(shell)] == ["STOPPED"])
+    shell.body["status"] = {"observedGeneration": -1}
+    world.restarted(shell)
+    assert world.finish(shell) == ("True", "Completed")
+    assert shell.status["image"]["digest"] == DIGEST
+    assert len(world.tasks_of(shell)) == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "reason", "failure_class"),
     [
