@@ -122,9 +122,19 @@ def _run(info: LabInfo, console: Console) -> dict[Fault, str | None]:
     matrix.learn()
     faults = [Fault(effect, mode) for effect in matrix.effects for mode in effect.modes()]
     console.print(f"chaos: {len(matrix.effects)} effects, {len(faults)} faults")
-    results = matrix.run(faults, lambda count: track(range(count), description="lives", console=console))
+    results = matrix.run(faults, lambda count: _counted(count, console))
     subject.close()
     return {fault: results[fault] for fault in faults}
+
+
+def _counted(count: int, console: Console) -> Iterator[int]:
+    """Numbers of the lives, with a bar for people and a line each for a file: a life takes some ten seconds."""
+    if console.is_terminal:
+        yield from track(range(count), description="lives", console=console)
+        return
+    for number in range(count):
+        console.print(f"chaos: life {number + 1} of {count}", highlight=False)
+        yield number
 
 
 def table(results: Mapping[Fault, str | None]) -> Table:
