@@ -10,6 +10,7 @@ first one starts (the agent's ECS_PULL_DEPENDENT_CONTAINERS_UPFRONT).
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import threading
 import time
@@ -308,11 +309,19 @@ class DockerRuntime:
         self._go_on(run)  # what waits for START
         if must_stop:
             self._spawn(run, partial(self._terminate, run, name, identity))
-        for line in lines(self._api.logs(identity, stdout=True, stderr=True, stream=True, follow=True)):
+        written = 0
+        for line in self._output(identity, follow=True):
             run.task.log(name, line)
+            written += 1
         exit_code = int(self._api.wait(identity, timeout=None)["StatusCode"])
+        # A follower may miss the last line when no line break ends it (moby/moby#43860); the awslogs driver does not.
+        for line in itertools.islice(self._output(identity, follow=False), written, None):
+            run.task.log(name, line)
         state = self._api.inspect_container(identity)["State"]
         return exit_code, OUT_OF_MEMORY if state.get("OOMKilled") else state.get("Error") or None
+
+    def _output(self, identity: str, *, follow: bool) -> Iterator[str]:
+        return lines(self._api.logs(identity, stdout=True, stderr=True, stream=True, follow=follow))
 
     def _terminate(self, run: _Run, name: str, identity: str) -> None:
         seconds = run.task.container_definition(name).get("stopTimeout")
@@ -358,17 +367,27 @@ class DockerRuntime:
 
 
 def lines(chunks: Iterable[bytes]) -> Iterator[str]:
-    """The lines of an output that comes in pieces; a very long one is cut as the awslogs driver does."""
+    """The lines of an output that comes in pieces, the same however it was cut up.
+
+    A very long one is divided as the awslogs driver does.
+    """
     rest = b""
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")
-        while len(rest) > LONGEST_LINE:
-            whole.append(rest[:LONGEST_LINE])
-            rest = rest[LONGEST_LINE:]
         for line in whole:
-            yield line.decode(errors="replace").rstrip("\r")
+            yield from map(_plain, _divided(line) or [b""])
+        *full, rest = _divided(rest) or [b""]
+        yield from map(_plain, full)
     if rest:
-        yield rest.decode(errors="replace").rstrip("\r")
+        yield _plain(rest)
+
+
+def _divided(line: bytes) -> list[bytes]:
+    return [line[start : start + LONGEST_LINE] for start in range(0, len(line), LONGEST_LINE)]
+
+
+def _plain(line: bytes) -> str:
+    return line.decode(errors="replace").rstrip("\r")
 
 
 def _text(error: Any) -> str:

@@ -7,9 +7,12 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lab import docker_leftovers, dockerd, image_build, images
 from lab.docker_leftovers import Process
+from lab.ecs import docker_runtime
 from lab.files import PROJECT, Folder
 
 
@@ -64,3 +67,15 @@ def test_fingerprints_tell_where_one_part_ends() -> None:
 )
 def test_option(arguments: tuple[str, ...], name: str, value: str) -> None:
     assert docker_leftovers.option(arguments, name) == value
+
+
+@given(st.lists(st.binary(max_size=3).map(lambda piece: piece.translate(b"ab\n\r" * 64))), st.data())
+def test_lines_do_not_depend_on_how_an_output_was_cut_up(pieces: list[bytes], data: st.DataObject) -> None:
+    whole = b"".join(pieces)
+    longest = data.draw(st.integers(1, 4))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(docker_runtime, "LONGEST_LINE", longest)
+        found = list(docker_runtime.lines(pieces))
+        assert found == list(docker_runtime.lines([whole]))
+    assert "".join(found).replace("\r", "") == whole.decode().replace("\n", "").replace("\r", "")
+    assert max(map(len, found), default=0) <= longest

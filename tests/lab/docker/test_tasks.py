@@ -118,6 +118,13 @@ def test_every_line_of_many_short_containers_arrives(engine: Engine) -> None:
         assert engine.ended(task).logs["build"] == expected
 
 
+def test_a_last_line_without_a_line_break_arrives(engine: Engine) -> None:
+    """Docker's own follower misses about every sixth (moby/moby#43860)."""
+    names = [f"container-{number}" for number in range(30)]
+    result = engine.run(*(shell(name, f"echo first; echo; printf {name}", essential=False) for name in names))
+    assert result.logs == {name: ["first", "", name] for name in names}
+
+
 def test_the_workspace_of_the_operator_image_is_writable_for_everybody(engine: Engine) -> None:
     script = (
         "id -u; touch /workspace/mine && echo written; python -c 'import buildcache, buildcache.runner'; git --version"
