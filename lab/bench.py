@@ -54,8 +54,8 @@ FULL = Load(builds=3600, per_second=20, task_seconds=60, p50=25, p99=120, memory
 AT_ONCE = 1000
 CPU_TARGET, AWS_TARGET, WRITES_TARGET = 40.0, 2.0, 6.0
 LOOKS_TARGET = 2.5
-BUCKET = (20.0, 80.0)
-"""RunTask a second and at once, as the operator limits itself."""
+BUCKET = (25.0, 80.0)
+"""RunTask on EC2 a second and at once, as the operator limits itself."""
 
 
 @dataclass(slots=True)

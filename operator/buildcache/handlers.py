@@ -56,6 +56,8 @@ async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     # Never on any object. Not ours: kopf would take it off, as no handler of its own asks for it.
     settings.persistence.finalizer = f"{GROUP}/unused"
     settings.watching.label_selectors[BUILDS] = f"!{FINISHED_LABEL}"
+    # Until then kopf holds on to each object's last event, of whatever was moved in these seconds; nothing here is worth that.
+    settings.queueing.idle_timeout = 0.2
     settings.watching.chunk_size = 500
     settings.watching.server_timeout = 600  # these three: K15, silent streams
     settings.watching.connect_timeout = 10

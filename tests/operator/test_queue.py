@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from buildcache.controller.queue import LONGEST_BACKOFF, WorkQueue
 
 KEYS = st.sampled_from("abcde")
+MOST_ROUTINE = 2
 
 
 class QueueModel(RuleBasedStateMachine):
@@ -17,27 +18,32 @@ class QueueModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue: WorkQueue[str] = WorkQueue(lambda: 0.5)
+        self.queue: WorkQueue[str] = WorkQueue(lambda: 0.5, MOST_ROUTINE)
         self.now = 0.0
         self.ready: dict[str, bool] = {}
+        self.urgent: set[str] = set()
         self.working: set[str] = set()
+        self.routine: set[str] = set()
         self.again: dict[str, bool] = {}
+        self.again_urgent: set[str] = set()
         self.due: dict[str, float] = {}
         self.failures: dict[str, int] = {}
 
-    def _add(self, key: str, forced: bool) -> None:
-        place = self.again if key in self.working else self.ready
+    def _add(self, key: str, forced: bool, urgent: bool) -> None:
+        place, urgents = (self.again, self.again_urgent) if key in self.working else (self.ready, self.urgent)
         place[key] = place.get(key, False) or forced
+        if urgent:
+            urgents.add(key)
 
     def _ring(self) -> None:
         for key in [key for key, due in self.due.items() if due <= self.now]:
             del self.due[key]
-            self._add(key, True)
+            self._add(key, True, False)
 
     @rule(key=KEYS, urgent=st.booleans(), forced=st.booleans())
     def add(self, key: str, urgent: bool, forced: bool) -> None:
         self.queue.add(key, urgent=urgent, forced=forced)
-        self._add(key, forced)
+        self._add(key, forced, urgent)
 
     @rule(key=KEYS, delay=st.floats(0, 50))
     def add_after(self, key: str, delay: float) -> None:
@@ -58,11 +64,15 @@ class QueueModel(RuleBasedStateMachine):
         taken = self.queue.take(self.now)
         self._ring()
         if taken is None:
-            assert not self.ready
+            assert not self.urgent
+            assert not self.ready or len(self.routine) == MOST_ROUTINE
             return
         assert taken.key not in self.working
         assert self.ready.pop(taken.key) is taken.forced
         self.working.add(taken.key)
+        if taken.key not in self.urgent:
+            self.routine.add(taken.key)
+        self.urgent.discard(taken.key)
 
     @precondition(lambda self: self.working)
     @rule(data=st.data())
@@ -70,8 +80,10 @@ class QueueModel(RuleBasedStateMachine):
         key = data.draw(st.sampled_from(sorted(self.working)))
         self.queue.done(key)
         self.working.remove(key)
+        self.routine.discard(key)
         if key in self.again:
-            self._add(key, self.again.pop(key))
+            self._add(key, self.again.pop(key), key in self.again_urgent)
+            self.again_urgent.discard(key)
 
     @rule(key=KEYS)
     def retry(self, key: str) -> None:
@@ -89,6 +101,8 @@ class QueueModel(RuleBasedStateMachine):
     @invariant()
     def shows_what_waits(self) -> None:
         assert self.queue.depth() == len(self.ready)
+        assert len(self.routine) <= MOST_ROUTINE
+        assert self.queue.is_ready() == bool(self.urgent or (self.ready and len(self.routine) < MOST_ROUTINE))
         assert self.queue.next_due() == min(self.due.values(), default=None)
 
 
@@ -105,15 +119,28 @@ def taken(queue: WorkQueue[str], now: float = 0.0) -> list[str]:
 
 
 def test_new_objects_go_before_resync() -> None:
-    queue: WorkQueue[str] = WorkQueue(lambda: 0.0)
+    queue: WorkQueue[str] = WorkQueue(lambda: 0.0, MOST_ROUTINE)
     for key in "abc":
         queue.add(key, urgent=False)
     queue.add("new")
     assert taken(queue) == ["new", "a", "b", "c"]
 
 
+def test_a_flood_of_routine_leaves_room_for_new_objects() -> None:
+    queue: WorkQueue[str] = WorkQueue(lambda: 0.0, MOST_ROUTINE)
+    for number in range(100):
+        queue.add(f"known {number}", urgent=False)
+    busy = [queue.take(0.0) for _ in range(10)]
+    assert [item.key for item in busy if item is not None] == ["known 0", "known 1"]
+    queue.add("new")
+    assert queue.take(0.0) == ("new", False)
+    assert queue.take(0.0) is None
+    queue.done("known 0")
+    assert queue.take(0.0) == ("known 2", False)
+
+
 def test_an_event_moves_a_key_forward() -> None:
-    queue: WorkQueue[str] = WorkQueue(lambda: 0.0)
+    queue: WorkQueue[str] = WorkQueue(lambda: 0.0, MOST_ROUTINE)
     for key in "abc":
         queue.add(key, urgent=False)
     queue.add("c")
@@ -121,7 +148,7 @@ def test_an_event_moves_a_key_forward() -> None:
 
 
 def test_a_flood_of_new_objects_starves_no_deadline() -> None:
-    queue: WorkQueue[str] = WorkQueue(lambda: 0.0)
+    queue: WorkQueue[str] = WorkQueue(lambda: 0.0, MOST_ROUTINE)
     queue.add_after("deadline", 1.0, 0.0)
     for number in range(100):
         queue.add(f"new {number}")
@@ -129,7 +156,7 @@ def test_a_flood_of_new_objects_starves_no_deadline() -> None:
 
 
 def test_timers_that_are_moved_again_and_again_take_no_memory() -> None:
-    queue: WorkQueue[str] = WorkQueue(lambda: 0.0)
+    queue: WorkQueue[str] = WorkQueue(lambda: 0.0, MOST_ROUTINE)
     for number in range(10_000):
         queue.add_after("a", 100.0, float(number))
         queue.cancel("a")
@@ -138,17 +165,17 @@ def test_timers_that_are_moved_again_and_again_take_no_memory() -> None:
 
 @pytest.mark.parametrize(("random", "delay"), [(0.0, 0.5), (1.0, 1.0)])
 def test_jitter_spreads_a_retry_between_half_of_its_step_and_the_whole(random: float, delay: float) -> None:
-    assert WorkQueue[str](lambda: random).retry("a", 0.0) == delay
+    assert WorkQueue[str](lambda: random, MOST_ROUTINE).retry("a", 0.0) == delay
 
 
 def test_a_servers_retry_after_is_obeyed__fault_11() -> None:
-    queue: WorkQueue[str] = WorkQueue(lambda: 0.0)
+    queue: WorkQueue[str] = WorkQueue(lambda: 0.0, MOST_ROUTINE)
     assert queue.retry("a", 0.0, at_least=30.0) == 30.0
     assert queue.take(29.9) is None
     assert queue.take(30.0) is not None
 
 
 def test_backoff_never_overflows() -> None:
-    queue: WorkQueue[str] = WorkQueue(lambda: 1.0)
+    queue: WorkQueue[str] = WorkQueue(lambda: 1.0, MOST_ROUTINE)
     delays = [queue.retry("a", 0.0, longest=60.0) for _ in range(2000)]
     assert max(delays) == 60.0

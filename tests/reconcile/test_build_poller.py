@@ -72,7 +72,32 @@ def test_t61_500_tasks_are_five_calls() -> None:
 
 @pytest.mark.parametrize(("count", "period"), [(1, 2.0), (100, 2.0), (101, 5.0)])
 def test_period_grows_with_the_number(count: int, period: float) -> None:
-    assert watching(count, Ecs()).next_in() == period
+    poller = watching(count, Ecs())
+    poller.poll(NOW)
+    assert poller.next_in() == period
+
+
+def test_tasks_that_only_a_status_tells_of_are_looked_at_soon_and_alone() -> None:
+    """After a restart: the first look must not find some of a thousand, and the others a whole period later."""
+    ecs = Ecs()
+    poller = watching(150, ecs)
+    poller.poll(NOW)
+    ecs.calls.clear()
+    follow(poller, 250, ecs, prefix="n")
+    assert poller.next_in() == 1.0
+    assert len(poller.poll(NOW + timedelta(seconds=1))) == 250
+    assert ecs.calls == [("eu-west-1", "builds", 100), ("eu-west-1", "builds", 100), ("eu-west-1", "builds", 50)]
+    assert poller.next_in() == 5.0
+    ecs.calls.clear()
+    poller.poll(NOW + timedelta(seconds=6))
+    assert sum(size for _, _, size in ecs.calls) == 400
+
+
+def test_a_task_that_was_shown_by_its_start_is_in_no_hurry() -> None:
+    ecs = Ecs()
+    poller = Poller(ecs)
+    poller.told(running("t0", 1), HERE, "key-t0", NOW)
+    assert poller.next_in() == 2.0
 
 
 def test_regions_and_clusters_are_asked_apart() -> None:
@@ -255,9 +280,9 @@ def test_passes_and_polls_may_run_at_once() -> None:
 def test_more_tasks_than_calls_have_their_turn_one_after_another() -> None:
     ecs = Ecs()
     poller = watching(6000, ecs)
-    for turn in range(3):
+    for turn in range(4):
         before = len(ecs.calls)
         poller.poll(NOW + timedelta(seconds=5 * turn))
         assert len(ecs.calls) - before <= 25
-    assert sum(size for _, _, size in ecs.calls) == 7500
+    assert sum(size for _, _, size in ecs.calls) == 8500, "each once, then those that were first again"
     assert all(sighting.seen for sighting in (poller.latest(f"t{n}", HERE, f"key-t{n}", NOW) for n in range(6000)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -11,6 +12,9 @@ Body = Mapping[str, Any]
 KindName = Literal["BuildCache", "Build"]
 
 PLURALS: Mapping[KindName, str] = {"BuildCache": "buildcaches", "Build": "builds"}
+
+_WORD = 64
+"""Longest text that other objects may have too."""
 
 
 class Key(NamedTuple):
@@ -39,11 +43,24 @@ def identified(body: object) -> bool:
 
 
 def slim(body: Body) -> Body:
-    """Return the body without `managedFields`, which are a third of an object's size and of no use here."""
-    metadata = body["metadata"]
-    if "managedFields" not in metadata:
-        return body
-    return {**body, "metadata": {name: value for name, value in metadata.items() if name != "managedFields"}}
+    """Return the body as it is worth keeping: a third of its size in memory.
+
+    Without `managedFields`, which are of no use here, and with one copy of each word: every JSON document that is read brings its own
+    of field names and reasons.
+    """
+    metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
+    kept: Body = _shared({**body, "metadata": metadata})
+    return kept
+
+
+def _shared(value: Any) -> Any:
+    if isinstance(value, str):
+        return sys.intern(value) if len(value) <= _WORD else value
+    if isinstance(value, dict):
+        return {sys.intern(name): _shared(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_shared(item) for item in value]
+    return value
 
 
 def uid_of(body: Body) -> str:

@@ -27,14 +27,19 @@ class Taken(NamedTuple, Generic[K]):
 
 
 class WorkQueue(Generic[K]):
-    """New objects go before resync (but for every eighth turn); within each, first in first out."""
+    """New objects go before routine (but for every eighth turn); within each, first in first out.
 
-    def __init__(self, random: Callable[[], float]) -> None:
+    `most_routine` keys at a time are worked on as routine: what a poll or a resync brings in one moment must not make a new object wait.
+    """
+
+    def __init__(self, random: Callable[[], float], most_routine: int) -> None:
         self._random = random
+        self._most_routine = most_routine
         # Dicts are ordered sets here; the value says whether the pass is forced.
         self._urgent: dict[K, bool] = {}
         self._routine: dict[K, bool] = {}
         self._working: set[K] = set()
+        self._working_routine: set[K] = set()
         self._again: dict[K, tuple[bool, bool]] = {}
         self._due: dict[K, float] = {}
         self._timers: list[tuple[float, int, K]] = []
@@ -76,18 +81,21 @@ class WorkQueue(Generic[K]):
         """Return the next key and mark it as being worked on, or None when nothing is due."""
         self._ring(now)
         self._turn = (self._turn + 1) % ROUTINE_SHARE
-        first, second = (self._urgent, self._routine) if self._turn else (self._routine, self._urgent)
-        for ready in (first, second):
+        routine = self._routine if self._has_room() else {}
+        for ready in (self._urgent, routine) if self._turn else (routine, self._urgent):
             if ready:
                 key = next(iter(ready))
                 forced = ready.pop(key)
                 self._working.add(key)
+                if ready is routine:
+                    self._working_routine.add(key)
                 return Taken(key, forced)
         return None
 
     def done(self, key: K) -> None:
         """End the work on a key; it is queued again when it was added meanwhile."""
         self._working.remove(key)
+        self._working_routine.discard(key)
         if key in self._again:
             urgent, forced = self._again.pop(key)
             self.add(key, urgent=urgent, forced=forced)
@@ -115,6 +123,13 @@ class WorkQueue(Generic[K]):
     def depth(self) -> int:
         """Return how many keys wait for a worker."""
         return len(self._urgent) + len(self._routine)
+
+    def is_ready(self) -> bool:
+        """Tell whether there is a key that another worker could take now."""
+        return bool(self._urgent) or (bool(self._routine) and self._has_room())
+
+    def _has_room(self) -> bool:
+        return len(self._working_routine) < self._most_routine
 
     def _ring(self, now: float) -> None:
         while (due := self.next_due()) is not None and due <= now:

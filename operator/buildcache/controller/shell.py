@@ -89,7 +89,11 @@ class Shell:
         for_caches = max(1, workers // 4)
         self._executor = ThreadPoolExecutor(workers + EXTRA_THREADS, thread_name_prefix="pass")
 
-        def lane(kind: KindName, reconciler: Reconciler, size: int, settled: Callable[[Key, Done], None]) -> Lane:
+        for_builds = max(1, workers - for_caches)
+
+        def lane(
+            kind: KindName, reconciler: Reconciler, size: int, routine: int, settled: Callable[[Key, Done], None]
+        ) -> Lane:
             passes = Passes(kind, reconciler, store=store, writer=writer, now=now)
             made = Lane(
                 kind,
@@ -97,6 +101,7 @@ class Shell:
                 store=store,
                 executor=self._executor,
                 workers=size,
+                routine=routine,
                 metrics=self.metrics,
                 settled=settled,
             )
@@ -104,8 +109,9 @@ class Shell:
             self.metrics.show_objects(kind, lambda: store.count(kind))
             return made
 
-        self.caches = lane("BuildCache", caches, for_caches, self._cache_settled)
-        self.builds = lane("Build", builds, max(1, workers - for_caches), self._build_settled)
+        self.caches = lane("BuildCache", caches, for_caches, for_caches, self._cache_settled)
+        # A poll finds hundreds of tasks changed at once: a Build that comes meanwhile must find a worker.
+        self.builds = lane("Build", builds, for_builds, max(1, for_builds // 2), self._build_settled)
         self._retention = Retention()
         self._shown: dict[Key, object] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -247,7 +253,7 @@ class Shell:
                 logger.exception("the poller failed; it goes on")
                 continue
             for uid in changed:
-                self._poke(uid)
+                self._poke(uid, urgent=False)
 
     async def _hop(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
@@ -258,11 +264,11 @@ class Shell:
 
     # Who must look again when something else has changed
 
-    def _poke(self, uid: str) -> None:
+    def _poke(self, uid: str, *, urgent: bool) -> None:
         """Look at a Build that something else than itself has news for."""
         key = self._store.key_by_uid(uid)
         if key is not None:
-            self.builds.add(key, forced=True)
+            self.builds.add(key, urgent=urgent, forced=True)
 
     def _build_settled(self, key: Key, done: Done) -> None:
         if done.changed and done.body is not None:
@@ -286,7 +292,7 @@ class Shell:
             return
         seen = self._store.line_of(cache.namespace, cache.name)
         for uid in next_up(seen, concurrency(self._store.get(cache))) if seen.waiting else ():
-            self._poke(uid)
+            self._poke(uid, urgent=True)
 
     def _tell_builds(self, key: Key, cache: Body | None) -> None:
         shown = _shown(cache)

@@ -38,7 +38,10 @@ class MakesPasses(Protocol):
 
 
 class Lane:
-    """One kind's queue and workers. `settled` hears of every pass that has ended, to wake whom it concerns."""
+    """One kind's queue and workers. `settled` hears of every pass that has ended, to wake whom it concerns.
+
+    No more than `routine` of the workers are busy with what is not new.
+    """
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class Lane:
         store: Store,
         executor: Executor,
         workers: int,
+        routine: int,
         metrics: Metrics,
         settled: Callable[[Key, Done], None],
     ) -> None:
@@ -58,7 +62,7 @@ class Lane:
         self._workers = workers
         self._metrics = metrics
         self._settled = settled
-        self._queue: WorkQueue[Key] = WorkQueue(random.random)
+        self._queue: WorkQueue[Key] = WorkQueue(random.random, routine)
         self._dealt_with: dict[Key, str] = {}
         self._hurries: dict[Key, int] = {}
         self._idle: collections.deque[asyncio.Future[None]] = collections.deque()
@@ -115,7 +119,7 @@ class Lane:
             if taken is None:
                 await self._sleep()
                 continue
-            if self._queue.depth():
+            if self._queue.is_ready():
                 self._wake()
             key = taken.key
             try:

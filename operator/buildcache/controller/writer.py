@@ -28,7 +28,8 @@ MERGE_PATCH = "application/merge-patch+json"
 TIMEOUT = (3.0, 8.0)
 """Seconds to connect and to answer. Below the ten seconds in which the process must be able to end."""
 
-PAGE = 500
+PAGE = 100
+"""Objects of a list that are in memory at once, twice: as text and as what it says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,9 @@ BATCH = 100
 FEW, FAST, SLOW = 100, 2.0, 5.0
 """Up to FEW tasks are looked at every FAST seconds, more every SLOW ones: the account's 20 reads a second belong to others too."""
 
+FIRST = 1.0
+"""Seconds until a task is looked at that is only known from a status, as all are after a restart."""
+
 LOOKS = (5.0, 25.0)
 """DescribeTasks a second and at once, for each region: a quarter of what the account has. Enough for 2,500 tasks every SLOW seconds."""
 
@@ -84,6 +87,10 @@ class _Watched:
     def stopped(self) -> bool:
         return self.task is not None and self.task.phase == "Stopped"
 
+    def is_unknown(self) -> bool:
+        """Whether nobody has looked yet, or shown it."""
+        return self.looked_at == _NEVER and self.task is None
+
     def is_due(self, now: datetime) -> bool:
         # A resume time further away than any pause means that the clock was set back.
         return self.resume_at is None or now >= self.resume_at or self.resume_at - now > _LONGEST_PAUSE
@@ -122,19 +129,21 @@ class Poller:
     def next_in(self) -> float | None:
         """Return the seconds from one poll to the next, None when there is nothing to follow."""
         with self._lock:
-            running = sum(1 for watched in self._tasks.values() if not watched.stopped())
-        if running == 0:
+            running = [watched for watched in self._tasks.values() if not watched.stopped()]
+        if not running:
             return None
-        return FAST if running <= FEW else SLOW
+        return FIRST if any(watched.is_unknown() for watched in running) else _period(len(running))
 
     def poll(self, now: datetime) -> list[str]:
-        """Look at all tasks that have not stopped; return the keys of those with news."""
+        """Look at all tasks that have not stopped, or at those that nobody has looked at; return the keys of those with news."""
         with self._lock:
             self._prune(now)
+            # A look that comes early for tasks that nobody knows is for these alone.
+            early = any(watched.is_unknown() for watched in self._tasks.values())
             due: dict[Place, list[str]] = {}
             # Who was looked at longest ago comes first: with more tasks than there are calls, all have their turn.
             for arn, watched in sorted(self._tasks.items(), key=lambda item: item[1].looked_at):
-                if not watched.stopped() and watched.is_due(now):
+                if not watched.stopped() and watched.is_due(now) and (watched.is_unknown() or not early):
                     due.setdefault(watched.place, []).append(arn)
         before = set().union(*due.values())
         news: dict[str, None] = {}
@@ -235,6 +244,10 @@ class Poller:
             over = watched.stopped() or watched.missing_since is not None
             if over and now - watched.asked_at >= _FORGET:
                 del self._tasks[arn]
+
+
+def _period(running: int) -> float:
+    return FAST if running <= FEW else SLOW
 
 
 def _batches(arns: Sequence[str]) -> Iterator[Sequence[str]]:
