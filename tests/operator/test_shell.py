@@ -344,6 +344,29 @@ async def test_the_poller_brings_a_build_back(start: Start) -> None:
         await operator.until(lambda: operator.builds.passes_of("web") == passes + 1)
 
 
+async def test_a_new_build_does_not_wait_behind_the_news_of_a_poll__P1(start: Start) -> None:
+    slow, gate = threading.Event(), threading.Event()
+
+    def followed(body: Mapping[str, Any]) -> Outcome:
+        if slow.is_set() and body["metadata"]["name"] != "new":
+            gate.wait(20)
+        return running(body)
+
+    async with start(builds=followed) as operator:
+        names = [f"known-{number}" for number in range(20)]
+        uids = [operator.kube.create("builds", name, spec=SPEC)["metadata"]["uid"] for name in names]
+        await operator.until(lambda: all(operator.reason(name) == "Running" for name in names))
+        await operator.quiet()
+        slow.set()
+        try:
+            operator.poller.news = uids
+            await operator.until(lambda: operator.shell.builds.depth() >= 10)
+            operator.kube.create("builds", "new", spec=SPEC)
+            await operator.until(lambda: operator.reason("new") == "Running")
+        finally:
+            gate.set()
+
+
 async def test_a_cache_that_changes_wakes_its_builds__fault_54(start: Start) -> None:
     async with start() as operator:
         operator.kube.create("builds", "web", spec=SPEC)

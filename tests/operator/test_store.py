@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from hypothesis import given, settings
@@ -242,3 +243,14 @@ def test_managed_fields_are_not_kept() -> None:
     store = Store(finished)
     store.seen("Build", "ADDED", build(1, managedFields=[{"manager": "kubectl"}]))
     assert "managedFields" not in (store.get(WEB) or {})["metadata"]
+
+
+def test_bodies_share_their_words__P12() -> None:
+    store = Store(finished)
+    for name in ("web", "api"):
+        body = json.loads(json.dumps(build(1, name=name, uid=name)))
+        store.seen("Build", "ADDED", body)
+        assert store.get(Key("Build", "team-a", name)) == body
+    web, api = (store.get(Key("Build", "team-a", name)) or {} for name in ("web", "api"))
+    assert all(ours is theirs for ours, theirs in zip(web, api, strict=True))
+    assert web["spec"]["cacheRef"]["name"] is api["spec"]["cacheRef"]["name"]
