@@ -277,9 +277,12 @@ def test_t06_task_that_stopped_before_its_launch_was_noted_is_collected(world: W
     world.drive(shell, lambda: [task["status"] for task in world.tasks_of(shell)] == ["STOPPED"])
     shell.body["status"] = {"observedGeneration": -1}
     world.restarted(shell)
+    since = world.aws.next_call
     assert world.finish(shell) == ("True", "Completed")
     assert shell.status["image"]["digest"] == DIGEST
     assert len(world.tasks_of(shell)) == 1
+    # An answer that does not say who started the task, if believed, makes the task nobody's: RunTask again, as fast as the rate allows.
+    assert [call["operation"] for call in world.aws.calls(since)].count("RunTask") == 1
 
 
 @pytest.mark.parametrize(
