@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -46,6 +46,13 @@ class BuildLife:
         "delete",  # it runs, and is deleted with all that the phases before have left
     )
     is_chain = False
+    _ONLY: Mapping[str, Collection[str]] = {
+        "stopped": ("patch builds/status",),
+        "interrupt": ("patch builds/status", "RunTask"),
+        "relaunch": ("patch builds/status",),
+        "withdraw": ("patch builds/status", "StopTask"),
+    }
+    """What the phase is for, where its other writes are those of another one."""
 
     def __init__(self, cluster: Cluster, phases: Sequence[str] = PHASES) -> None:
         """Of the phases some can be left out, but for the last one."""
@@ -69,6 +76,10 @@ class BuildLife:
         self._cluster.delete(CACHES, CACHE)
         self._wait("the BuildCache is gone", lambda: self._cluster.get(CACHES, CACHE) is None)
         self._closers.close()
+
+    def hits(self, phase: str, operation: str) -> bool:
+        """All but what another phase has."""
+        return operation in self._ONLY.get(phase, (operation,))
 
     def begin(self) -> None:
         """Names that no other life had, and nothing of a life that went wrong."""
@@ -146,9 +157,9 @@ class BuildLife:
         return json.dumps({"name": self._name, "conditions": told, "attempts": status.get("attempts", [])})
 
     def picture(self) -> object:
-        """The Build of this phase with the tasks of each attempt, and the tasks of this life that run for nobody."""
-        body, tasks = self._body(), self._tasks()
-        status, own = body.get("status", {}), self._own()
+        """The Build of this phase, and the tasks of each of its attempts."""
+        body, own = self._body(), self._own()
+        status = body.get("status", {})
         succeeded = condition(body, "Succeeded")
         return {
             "succeeded": [succeeded.get("status"), succeeded.get("reason")],
@@ -162,12 +173,15 @@ class BuildLife:
             ],
             "tasks": sorted(str(task["stopCode"]) for task in own),
             "running": self._running(own),
-            "orphans": self._running(task for task in tasks if task["startedBy"] not in self._owners()),
         }
 
     def broken(self) -> str | None:
-        """A Build that changed after its end; more than one task for an attempt; a task of nobody."""
-        return self._history.broken(self._tasks(), self._uids.values())
+        """A Build that changed after its end; more than one task for an attempt; a task of nobody, or that outlives its Build."""
+        # In this order: whoever ends between the two looks is no reason for a complaint.
+        owners, tasks = self._owners(), self._tasks()
+        orphans = [task["arn"] for task in tasks if task["status"] != "STOPPED" and task["startedBy"] not in owners]
+        told = self._history.broken(tasks, self._uids.values())
+        return told or (f"these tasks run for no Build: {orphans}" if orphans else None)
 
     # --- what users do
 

@@ -56,14 +56,15 @@ class History:
         for uid, build in self._last.items():
             name, rows = build["metadata"]["name"], build.get("status", {}).get("attempts", [])
             own = [task for task in tasks if task["startedBy"] == uid]
+            arns = [task["arn"] for task in own]
             attempt = max((row["number"] for row in rows), default=1)
             if len(own) > attempt:
-                yield f"{name} is at attempt {attempt} and has {len(own)} tasks: {own}"
+                yield f"{name} is at attempt {attempt} and has {len(own)} tasks: {arns}"
             if len({task["clientToken"] for task in own}) != len(own):
-                yield f"two tasks of {name} have one client token: {own}"
+                yield f"two tasks of {name} have one client token: {arns}"
             noted = [row["taskARN"] for row in rows if row.get("taskARN")]
-            if len(set(noted)) != len(noted) or not set(noted) <= {task["arn"] for task in own}:
-                yield f"the attempts of {name} are {noted}, its tasks {own}"
+            if len(set(noted)) != len(noted) or not set(noted) <= set(arns):
+                yield f"the attempts of {name} are {noted}, its tasks {arns}"
 
 
 def has_ended(build: Body) -> bool:

@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from kubernetes import client, config
@@ -51,16 +52,21 @@ class Matrix:
         def noted(phase: str) -> Iterator[None]:
             start = self._mark()
             yield
-            writes = self._writes(start, self._mark())
-            found.extend(Effect(phase, operation) for operation in dict.fromkeys(writes))
+            writes = dict.fromkeys(self._writes(start, self._mark()))
+            found.extend(Effect(phase, operation) for operation in writes if self._subject.hits(phase, operation))
 
         lived = live(self._cluster, self._subject, {}, {}, noted)
         if lived.problems:
             raise LabError(f"the undisturbed life went wrong: {lived.problems}")
         self._expected, self.effects = lived.pictures, tuple(found)
 
-    def run(self, faults: Iterable[Fault], progress: Callable[[int], Iterable[int]]) -> dict[Fault, str | None]:
-        """Fault → what went wrong, None: survived. Faults of different phases share a life."""
+    def run(
+        self,
+        faults: Iterable[Fault],
+        progress: Callable[[int], Iterable[int]],
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> dict[Fault, str | None]:
+        """Fault → what went wrong, None: survived. Faults of different phases share a life. `tell` hears at once what did not."""
         results: dict[Fault, str | None] = {}
         lives = list(_lives(faults, self._subject.phases))
         for number in progress(len(lives)):
@@ -71,6 +77,9 @@ class Matrix:
                 # Without a fault of its own, it is an earlier one that shows here.
                 last = max(lives[number].values(), key=lambda fault: self._subject.phases.index(fault.effect.phase))
                 results[last] = results[last] or f"in the phase {phase} after it: {lived.problems[phase]}"
+            for fault in lives[number].values():
+                if results[fault] is not None:
+                    tell(f"{fault.effect.phase}: {fault.effect.operation}, {fault.mode}: did not survive")
         return results
 
     def _mark(self) -> tuple[int, int]:
@@ -127,7 +136,8 @@ def _run(subject: CacheLife | BuildLife, info: LabInfo, console: Console) -> dic
     matrix.learn()
     faults = [Fault(effect, mode) for effect in matrix.effects for mode in effect.modes()]
     console.print(f"chaos: {len(matrix.effects)} effects, {len(faults)} faults")
-    results = matrix.run(faults, lambda count: _counted(subject.title, count, console))
+    progress = partial(_counted, subject.title, console=console)
+    results = matrix.run(faults, progress, lambda line: console.print(f"chaos: {line}", highlight=False))
     subject.close()
     return {fault: results[fault] for fault in faults}
 

@@ -21,6 +21,9 @@ class Subject(Protocol):
     is_chain: bool
     """Whether each phase goes on from where the one before ended. Else a life leaves out those to which nothing happens."""
 
+    def hits(self, phase: str, operation: str) -> bool:
+        """Whether this write is to be spoilt in this phase; not where another phase has it in the same situation."""
+
     def begin(self) -> None:
         """A new object is meant from now on."""
 
