@@ -22,14 +22,13 @@ CACHE_SAMPLE = [
     Fault(Effect("delete", "DeleteSecurityGroup"), "throttle"),
 ]
 
-BUILD_PHASES = ("launch", "cancel", "withdraw", "delete")
+BUILD_PHASES = ("launch", "withdraw", "delete")
 BUILD_SAMPLE = [
     Fault(Effect("launch", "RunTask"), "kill after"),
-    Fault(Effect("cancel", "StopTask"), "kill before"),
-    Fault(Effect("withdraw", "patch builds/status"), "conflict"),
+    Fault(Effect("withdraw", "StopTask"), "kill before"),
     Fault(Effect("delete", "patch builds"), "kill before"),
     Fault(Effect("launch", "patch builds/status"), "lost"),
-    Fault(Effect("cancel", "patch builds/status"), "kill after"),
+    Fault(Effect("withdraw", "patch builds/status"), "conflict"),
     Fault(Effect("delete", "StopTask"), "throttle"),
 ]
 
@@ -49,7 +48,7 @@ def test_a_sample_of_the_matrix_is_survived(cluster: Cluster) -> None:
 
 @pytest.mark.lab
 def test_a_sample_of_the_matrix_of_builds_is_survived(cluster: Cluster) -> None:
-    """T06, T09, T56, T57, faults 19, 24, 52."""
+    """T06, T09, T57, faults 19, 24, 52."""
     subject = BuildLife(cluster, BUILD_PHASES)
     survives(Matrix(cluster, subject), BUILD_SAMPLE)
     subject.close()
