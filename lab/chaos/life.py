@@ -51,6 +51,7 @@ def live(
             subject.prepare(phase)
         except LabError as error:
             problem = f"before anything was spoilt: {error}"
+            _calm(cluster)
         with around(phase):
             problem = problem or _phase(cluster, subject, phase, faults.get(phase), expected.get(phase))
             lived.pictures[phase] = subject.picture()
@@ -73,9 +74,14 @@ def _phase(cluster: Cluster, subject: Subject, phase: str, fault: Fault | None, 
         if expected is not None and not until(lambda: subject.picture() == expected, QUIET):
             return subject.broken() or f"there is {subject.picture()}, not {expected}"
     finally:
-        cluster.control("DELETE", "/faults")
-        cluster.control("POST", "/operator/start")
+        _calm(cluster)
     return None
+
+
+def _calm(cluster: Cluster) -> None:
+    """Nothing is spoilt any more, and the operator runs."""
+    cluster.control("DELETE", "/faults")
+    cluster.control("POST", "/operator/start")
 
 
 def _pid(cluster: Cluster) -> int | None:
