@@ -32,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("down", help="stop the lab and remove everything it made")
     commands.add_parser("status", help="say whether the lab is up, and where its parts are (exit code 3: it is not)")
     commands.add_parser("demo", help="the whole walk: a cache, a cold build, a warm one, one after a change, clean-up")
-    commands.add_parser("chaos", help="kill the operator and spoil its calls at each effect, in a lab of its own")
+    chaos_command = commands.add_parser(
+        "chaos", help="kill the operator and spoil its calls at each effect, in a lab of its own"
+    )
+    chaos_command.add_argument("--only", choices=("caches", "builds"), help="a part of the matrix (default: all)")
     bench_dispatch = commands.add_parser(
         "bench-dispatch", help="time from the creation of a Build to RunTask, in a lab of its own"
     )
@@ -73,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "chaos":
                 from lab.chaos import main as chaos
 
-                return chaos()
+                return chaos([options.only]) if options.only else chaos()
             case _:
                 from lab.demo import main as demo
 

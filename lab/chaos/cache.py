@@ -19,7 +19,10 @@ PERSONAL = ("Name", OWNER, "buildcache.dev/name", "buildcache.dev/content-hash")
 class CacheLife:
     """Implements Subject."""
 
+    title = "BuildCache"
+    resource = CACHES
     phases: Sequence[str] = ("create", "update", "delete")
+    is_chain = True
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -39,9 +42,16 @@ class CacheLife:
         """What the scenario itself made is gone."""
         self._cluster.aws("ec2").delete_security_group(GroupId=self._given)
 
+    def hits(self, phase: str, operation: str) -> bool:
+        """Every write."""
+        return True
+
     def begin(self) -> None:
         """A name that no other life had."""
         self._name, self._uid = f"life-{next(self._numbers)}", ""
+
+    def prepare(self, phase: str) -> None:
+        """What the phase before has left."""
 
     def act(self, phase: str) -> None:
         """Apply, patch or delete."""
@@ -63,6 +73,10 @@ class CacheLife:
         seen = body.get("status", {}).get("observedGeneration") == body["metadata"]["generation"]
         working = any(condition(body, kind).get("status") == "True" for kind in ("Reconciling", "Stalled"))
         return seen and not working and condition(body, "Ready").get("status") == "True"
+
+    def broken(self) -> str | None:
+        """What is there at the end of a phase says it all."""
+        return None
 
     def explain(self) -> str:
         """Its conditions."""

@@ -10,8 +10,9 @@ KINDS = ("lost", "reset", "throttle", "error")
 KUBERNETES_KINDS = ("conflict",)
 MODES = (*CRASHES, *KINDS, *KUBERNETES_KINDS)
 
-REPEATED = 3
-"""How often a fault without an effect comes in a row: once would only be seen by the SDK, which tries twice."""
+REPEATED, KUBERNETES_REPEATED = 3, 2
+"""How often a fault without an effect comes in a row: once would only be seen by the SDK of AWS, which tries twice. The client of
+Kubernetes does not try again by itself: the operator sees each of these."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -49,5 +50,6 @@ class Fault:
         key = "kubernetes" if self.effect.is_kubernetes else "operation"
         if self.kills:
             return "/operator/crash", {key: self.effect.operation, "when": CRASHES[self.mode]}
-        times = 1 if self.mode == "lost" else REPEATED
+        repeated = KUBERNETES_REPEATED if self.effect.is_kubernetes else REPEATED
+        times = 1 if self.mode == "lost" else repeated
         return "/faults", [{key: self.effect.operation, "kind": self.mode, "times": times}]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from lab.chaos.fault import Fault
 from lab.chaos.subject import Subject
 from lab.demo.cluster import Cluster
+from lab.errors import LabError
 
 DEADLINE = 90.0
 """Seconds for one phase, backoff after faults included."""
@@ -28,16 +30,32 @@ class Lived:
 
 
 def live(
-    cluster: Cluster, subject: Subject, faults: Mapping[str, Fault], expected: Pictures, on_phase: Callable[[str], None]
+    cluster: Cluster,
+    subject: Subject,
+    faults: Mapping[str, Fault],
+    expected: Pictures,
+    around: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> Lived:
-    """From creation to end. A phase that goes wrong does not end the life: what comes after must still lead to nothing."""
+    """From creation to end. A phase that goes wrong does not end the life: what comes after must still lead to nothing.
+
+    `around` is entered when a phase is prepared and left at its end.
+    """
     lived = Lived()
-    subject.begin()
     cluster.control("POST", "/operator/start")
+    subject.begin()
     for phase in subject.phases:
-        on_phase(phase)
-        problem = _phase(cluster, subject, phase, faults.get(phase), expected.get(phase))
-        lived.pictures[phase] = subject.picture()
+        if faults and not subject.is_chain and phase not in faults and phase != subject.phases[-1]:
+            continue
+        problem = None
+        try:
+            subject.prepare(phase)
+        except LabError as error:
+            problem = f"before anything was spoilt: {error}"
+            _calm(cluster)
+        with around(phase):
+            problem = problem or _phase(cluster, subject, phase, faults.get(phase), expected.get(phase))
+            lived.pictures[phase] = subject.picture()
+        problem = problem or subject.broken()
         if problem is not None:
             lived.problems[phase] = problem
     return lived
@@ -48,17 +66,22 @@ def _phase(cluster: Cluster, subject: Subject, phase: str, fault: Fault | None, 
         if fault is not None:
             cluster.control("POST", *fault.request())
         subject.act(phase)
-        if fault is not None and fault.kills and not _until(lambda: _pid(cluster) is None, DEADLINE / 3):
+        if fault is not None and fault.kills and not until(lambda: _pid(cluster) is None, DEADLINE / 3):
             return "the call at which the operator was to be killed never came"
         cluster.control("POST", "/operator/start")
-        if not _until(lambda: subject.is_done(phase), DEADLINE):
-            return f"not done within {DEADLINE:.0f} s: {subject.explain()}"
-        if expected is not None and not _until(lambda: subject.picture() == expected, QUIET):
-            return f"AWS has {subject.picture()}, not {expected}"
+        if not until(lambda: subject.is_done(phase), DEADLINE):
+            return f"not done within {DEADLINE:.0f} s: {subject.broken() or subject.explain()}"
+        if expected is not None and not until(lambda: subject.picture() == expected, QUIET):
+            return subject.broken() or f"there is {subject.picture()}, not {expected}"
     finally:
-        cluster.control("DELETE", "/faults")
-        cluster.control("POST", "/operator/start")
+        _calm(cluster)
     return None
+
+
+def _calm(cluster: Cluster) -> None:
+    """Nothing is spoilt any more, and the operator runs."""
+    cluster.control("DELETE", "/faults")
+    cluster.control("POST", "/operator/start")
 
 
 def _pid(cluster: Cluster) -> int | None:
@@ -66,7 +89,8 @@ def _pid(cluster: Cluster) -> int | None:
     return pid
 
 
-def _until(there: Callable[[], bool], seconds: float) -> bool:
+def until(there: Callable[[], bool], seconds: float) -> bool:
+    """Wait for it; False when it has not come by then."""
     deadline = time.monotonic() + seconds
     while not there():
         if time.monotonic() > deadline:

@@ -8,6 +8,8 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from kubernetes import client, config
@@ -15,9 +17,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from lab.chaos.build import BuildLife
 from lab.chaos.cache import CacheLife
 from lab.chaos.fault import MODES, Effect, Fault
-from lab.chaos.life import Lived, live
+from lab.chaos.life import live
 from lab.chaos.subject import Subject
 from lab.demo.cluster import Cluster
 from lab.errors import LabError
@@ -27,6 +30,8 @@ NAMESPACE = "chaos"
 OPERATOR = "buildcache-operator"
 FILE_WIDTH = 130
 """Columns where the output goes to a file: names of effects are not cut there."""
+
+SUBJECTS: Mapping[str, type[CacheLife] | type[BuildLife]] = {"caches": CacheLife, "builds": BuildLife}
 
 
 class Matrix:
@@ -41,37 +46,41 @@ class Matrix:
 
     def learn(self) -> None:
         """Live once undisturbed: what the operator writes, and what the end of each phase is."""
-        marks: dict[str, tuple[int, int]] = {}
+        found: list[Effect] = []
 
-        def begins(phase: str) -> None:
-            marks[phase] = self._mark()
+        @contextmanager
+        def noted(phase: str) -> Iterator[None]:
+            start = self._mark()
+            yield
+            writes = dict.fromkeys(self._writes(start, self._mark()))
+            found.extend(Effect(phase, operation) for operation in writes if self._subject.hits(phase, operation))
 
-        lived = self._live({}, begins)
+        lived = live(self._cluster, self._subject, {}, {}, noted)
         if lived.problems:
             raise LabError(f"the undisturbed life went wrong: {lived.problems}")
-        self._expected = lived.pictures
-        starts = [*marks.values(), self._mark()]
-        found: list[Effect] = []
-        for phase, (start, end) in zip(marks, itertools.pairwise(starts), strict=True):
-            found += [Effect(phase, operation) for operation in dict.fromkeys(self._writes(start, end))]
-        self.effects = tuple(found)
+        self._expected, self.effects = lived.pictures, tuple(found)
 
-    def run(self, faults: Iterable[Fault], progress: Callable[[int], Iterable[int]]) -> dict[Fault, str | None]:
-        """Fault → what went wrong, None: survived. Faults of different phases share a life."""
+    def run(
+        self,
+        faults: Iterable[Fault],
+        progress: Callable[[int], Iterable[int]],
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> dict[Fault, str | None]:
+        """Fault → what went wrong, None: survived. Faults of different phases share a life. `tell` hears at once what did not."""
         results: dict[Fault, str | None] = {}
         lives = list(_lives(faults, self._subject.phases))
         for number in progress(len(lives)):
-            lived = self._live(lives[number], lambda _: None)
+            lived = live(self._cluster, self._subject, lives[number], self._expected)
             for phase, fault in lives[number].items():
                 results[fault] = lived.problems.get(phase)
             for phase in lived.problems.keys() - lives[number].keys():
                 # Without a fault of its own, it is an earlier one that shows here.
                 last = max(lives[number].values(), key=lambda fault: self._subject.phases.index(fault.effect.phase))
                 results[last] = results[last] or f"in the phase {phase} after it: {lived.problems[phase]}"
+            for fault in lives[number].values():
+                if results[fault] is not None:
+                    tell(f"{fault.effect.phase}: {fault.effect.operation}, {fault.mode}: did not survive")
         return results
-
-    def _live(self, faults: Mapping[str, Fault], on_phase: Callable[[str], None]) -> Lived:
-        return live(self._cluster, self._subject, faults, self._expected, on_phase)
 
     def _mark(self) -> tuple[int, int]:
         """Where the two logs of calls are now."""
@@ -85,11 +94,14 @@ class Matrix:
         with Path(self._cluster.info["audit"]).open("rb") as log:
             log.seek(start[1])
             for line in log.read(end[1] - start[1]).splitlines():
-                if line.endswith(b"}") and (write := _kubernetes_write(json.loads(line))) is not None:
+                if not line.endswith(b"}"):
+                    continue
+                write = _kubernetes_write(json.loads(line), self._subject.resource)
+                if write is not None:
                     yield write
 
 
-def main() -> int:
+def main(subjects: Sequence[str] = tuple(SUBJECTS)) -> int:
     """The whole matrix in a lab of its own; 1 when anything did not survive."""
     console = Console()
     if not console.is_terminal:
@@ -98,48 +110,51 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="buildcache-chaos-") as folder:
         lab = Lab(Path(folder), runtime="simulated", progress=lambda line: console.print(f"lab: {line}"))
         try:
-            results = _run(lab.start(), console)
+            info = lab.start()
+            client.CoreV1Api(config.new_client_from_config(info["kubeconfig"])).create_namespace(
+                {"metadata": {"name": NAMESPACE}}
+            )
+            results = {name: _run(SUBJECTS[name](Cluster(info, NAMESPACE)), info, console) for name in subjects}
         finally:
             lab.stop()
-    survived = sum(problem is None for problem in results.values())
-    console.print(table(results))
-    for fault, problem in results.items():
-        if problem is not None:
-            console.print(f"{fault.effect.phase}: {fault.effect.operation}, {fault.mode}: {problem}", markup=False)
+    everything = [problem for found in results.values() for problem in found.values()]
+    for name, found in results.items():
+        console.print(table(found, f"each effect in the life of a {SUBJECTS[name].title}, and what happened to it"))
+    for found in results.values():
+        for fault, problem in found.items():
+            if problem is not None:
+                console.print(f"{fault.effect.phase}: {fault.effect.operation}, {fault.mode}: {problem}", markup=False)
     console.print(f"the whole matrix took {time.monotonic() - began:.0f} s")
-    console.print(f"chaos: {survived}/{len(results)} survived", highlight=False)
-    return 0 if survived == len(results) and results else 1
+    survived = sum(problem is None for problem in everything)
+    console.print(f"chaos: {survived}/{len(everything)} survived", highlight=False)
+    return 0 if survived == len(everything) and all(results.values()) else 1
 
 
-def _run(info: LabInfo, console: Console) -> dict[Fault, str | None]:
-    client.CoreV1Api(config.new_client_from_config(info["kubeconfig"])).create_namespace(
-        {"metadata": {"name": NAMESPACE}}
-    )
-    cluster = Cluster(info, NAMESPACE)
-    subject = CacheLife(cluster)
-    matrix = Matrix(cluster, subject)
-    console.print("chaos: one undisturbed life of a BuildCache, to see what the operator writes")
+def _run(subject: CacheLife | BuildLife, info: LabInfo, console: Console) -> dict[Fault, str | None]:
+    matrix = Matrix(Cluster(info, NAMESPACE), subject)
+    console.print(f"chaos: one undisturbed life of a {subject.title}, to see what the operator writes")
     matrix.learn()
     faults = [Fault(effect, mode) for effect in matrix.effects for mode in effect.modes()]
     console.print(f"chaos: {len(matrix.effects)} effects, {len(faults)} faults")
-    results = matrix.run(faults, lambda count: _counted(count, console))
+    progress = partial(_counted, subject.title, console=console)
+    results = matrix.run(faults, progress, lambda line: console.print(f"chaos: {line}", highlight=False))
     subject.close()
     return {fault: results[fault] for fault in faults}
 
 
-def _counted(count: int, console: Console) -> Iterator[int]:
+def _counted(title: str, count: int, console: Console) -> Iterator[int]:
     """Numbers of the lives, with a bar for people and a line each for a file: a life takes some ten seconds."""
     if console.is_terminal:
-        yield from track(range(count), description="lives", console=console)
+        yield from track(range(count), description=f"lives of a {title}", console=console)
         return
     for number in range(count):
-        console.print(f"chaos: life {number + 1} of {count}", highlight=False)
+        console.print(f"chaos: {title}, life {number + 1} of {count}", highlight=False)
         yield number
 
 
-def table(results: Mapping[Fault, str | None]) -> Table:
+def table(results: Mapping[Fault, str | None], title: str = "") -> Table:
     """Effects × modes; the last column and row count."""
-    shown = Table(title="each effect of the operator, and what happened to it")
+    shown = Table(title=title)
     shown.add_column("phase", no_wrap=True)
     shown.add_column("effect", no_wrap=True)
     for mode in (*MODES, "survived"):
@@ -165,15 +180,15 @@ def _lives(faults: Iterable[Fault], phases: Sequence[str]) -> Iterator[Mapping[s
         yield {fault.effect.phase: fault for fault in together if fault is not None}
 
 
-def _kubernetes_write(entry: Mapping[str, object]) -> str | None:
-    """The operator's write to one of our kinds that an audit entry tells of."""
+def _kubernetes_write(entry: Mapping[str, object], resource: str) -> str | None:
+    """The operator's write to a kind that an audit entry tells of."""
     match entry:
         case {
             "user": {"username": str(name)},
-            "verb": "patch",
-            "objectRef": {"apiGroup": "buildcache.dev", "resource": str(resource), **more},
+            "verb": "patch" | "delete" as verb,
+            "objectRef": {"apiGroup": "buildcache.dev", "resource": found, **more},
             "stage": "ResponseComplete",
-        } if name.endswith(OPERATOR):
+        } if name.endswith(OPERATOR) and found == resource:
             below = more.get("subresource")
-            return f"patch {resource}/{below}" if below else f"patch {resource}"
+            return f"{verb} {resource}/{below}" if below else f"{verb} {resource}"
     return None

@@ -1,16 +1,19 @@
-"""The chaos matrix: a fixed sample of it on the lab of the tests; `make chaos` runs all of it."""
+"""The chaos matrix: fixed samples of it on the lab of the tests; `make chaos` runs all of it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
+from lab.chaos.build import BuildLife
 from lab.chaos.cache import CacheLife
 from lab.chaos.fault import Effect, Fault
+from lab.chaos.history import History
 from lab.chaos.matrix import Matrix, table
 from lab.demo.cluster import Cluster
 from tests.lab.world import World
 
-SAMPLE = [
+CACHE_SAMPLE = [
     Fault(Effect("create", "CreateMountTarget"), "kill after"),
     Fault(Effect("update", "UpdateFileSystem"), "lost"),
     Fault(Effect("delete", "DeleteFileSystem"), "kill before"),
@@ -19,22 +22,84 @@ SAMPLE = [
     Fault(Effect("delete", "DeleteSecurityGroup"), "throttle"),
 ]
 
+BUILD_PHASES = ("launch", "withdraw", "delete")
+BUILD_SAMPLE = [
+    Fault(Effect("launch", "RunTask"), "kill after"),
+    Fault(Effect("withdraw", "StopTask"), "kill before"),
+    Fault(Effect("delete", "patch builds"), "kill before"),
+    Fault(Effect("launch", "patch builds/status"), "lost"),
+    Fault(Effect("withdraw", "patch builds/status"), "conflict"),
+    Fault(Effect("delete", "StopTask"), "throttle"),
+]
+
 
 @pytest.fixture
-def matrix(world: World, namespace: str) -> Iterator[Matrix]:
-    cluster = Cluster(world.info, namespace)  # type: ignore[arg-type]
+def cluster(world: World, namespace: str) -> Cluster:
+    return Cluster(world.info, namespace)  # type: ignore[arg-type]
+
+
+@pytest.mark.lab
+def test_a_sample_of_the_matrix_is_survived(cluster: Cluster) -> None:
+    """T01, T02, T33, T38, T41, T71, fault 19."""
     subject = CacheLife(cluster)
-    yield Matrix(cluster, subject)
+    survives(Matrix(cluster, subject), CACHE_SAMPLE)
     subject.close()
 
 
 @pytest.mark.lab
-def test_a_sample_of_the_matrix_is_survived(matrix: Matrix) -> None:
-    """T01, T02, T33, T38, T41, T71, fault 19."""
+def test_a_sample_of_the_matrix_of_builds_is_survived(cluster: Cluster) -> None:
+    """T06, T09, T57, faults 19, 24, 52."""
+    subject = BuildLife(cluster, BUILD_PHASES)
+    survives(Matrix(cluster, subject), BUILD_SAMPLE)
+    subject.close()
+
+
+def survives(matrix: Matrix, sample: list[Fault]) -> None:
     matrix.learn()
-    assert {fault.effect for fault in SAMPLE} <= set(matrix.effects), matrix.effects
-    results = matrix.run(SAMPLE, range)
+    assert {fault.effect for fault in sample} <= set(matrix.effects), matrix.effects
+    results = matrix.run(sample, range)
     assert {fault: problem for fault, problem in results.items() if problem is not None} == {}
+
+
+def build(succeeded: str = "Unknown", reason: str = "Running", arns: Iterable[str] = ("t1",)) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "web-1", "uid": "u1"},
+        "status": {
+            "conditions": [{"type": "Succeeded", "status": succeeded, "reason": reason}],
+            "attempts": [{"number": number, "taskARN": arn} for number, arn in enumerate(arns, 1)],
+        },
+    }
+
+
+def task(arn: str, started_by: str = "u1", token: str | None = None) -> dict[str, Any]:
+    return {"arn": arn, "startedBy": started_by, "clientToken": token or f"token of {arn}"}
+
+
+@pytest.mark.parametrize(
+    ("states", "tasks", "told"),
+    [
+        ([build(), build("True", "Completed")], [task("t1")], None),
+        ([build(), build(arns=("t1", "t2"))], [task("t1"), task("t2")], None),
+        (
+            [build("True", "Completed"), build("False", "Cancelled"), build("True", "Completed")],
+            [task("t1")],
+            "had ended",
+        ),
+        ([build("True", "Completed"), {**build(), "status": {}}], [task("t1")], "had ended"),
+        ([build()], [task("t1"), task("t2")], "has 2 tasks"),
+        ([{**build(), "status": {}}], [task("t1"), task("t2")], "has 2 tasks"),
+        ([build(arns=("t1", "t1"))], [task("t1"), task("t2")], "the attempts of web-1"),
+        ([build(arns=("t3",))], [task("t1")], "the attempts of web-1"),
+        ([build(arns=("t1", "t2"))], [task("t1", token="a"), task("t2", token="a")], "one client token"),
+        ([build()], [task("t1"), task("t2", "u2")], "which is no Build"),
+    ],
+)
+def test_a_history_tells_what_must_never_be(states: list[Any], tasks: list[Any], told: str | None) -> None:
+    history = History()
+    for state in states:
+        history.take(state)
+    found = history.broken(tasks, ["u1"])
+    assert found is None if told is None else told in str(found)
 
 
 def test_the_table_counts_what_was_survived() -> None:

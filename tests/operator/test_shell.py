@@ -7,6 +7,7 @@ import statistics
 import threading
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -164,6 +165,18 @@ async def test_a_finished_build_is_deleted_after_its_time__ttl(start: Start, mon
         assert all(kube.get("builds", name) for name in ("long", "none", "tracked"))
         deletes = [request for request in kube.writes() if request.method == "DELETE"]
         assert [(request.path.rpartition("/")[2], request.status) for request in deletes] == [("short", 200)]
+
+
+@pytest.mark.parametrize("answer", [500, 429, 409, "lost"])
+async def test_a_finished_build_goes_soon_when_its_deletion_was_refused__ttl(
+    start: Start, monkeypatch: pytest.MonkeyPatch, answer: int | str
+) -> None:
+    monkeypatch.setattr("buildcache.controller.shell.RETENTION_LOOK", 0.1)
+    monkeypatch.setattr("buildcache.controller.retention.FIRST_PAUSE", timedelta(seconds=0.2))
+    async with start(builds=completed) as operator:
+        operator.kube.fail("DELETE", "/builds/web", answer, times=2)
+        operator.kube.create("builds", "web", spec={**SPEC, "ttlAfterFinished": "1s"})
+        await operator.until(lambda: operator.kube.get("builds", "web") is None, seconds=5)
 
 
 async def test_a_shortened_ttl_and_a_hidden_running_build_are_found_by_the_list__fault_61(

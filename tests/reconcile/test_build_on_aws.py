@@ -277,9 +277,12 @@ def test_t06_task_that_stopped_before_its_launch_was_noted_is_collected(world: W
     world.drive(shell, lambda: [task["status"] for task in world.tasks_of(shell)] == ["STOPPED"])
     shell.body["status"] = {"observedGeneration": -1}
     world.restarted(shell)
+    since = world.aws.next_call
     assert world.finish(shell) == ("True", "Completed")
     assert shell.status["image"]["digest"] == DIGEST
     assert len(world.tasks_of(shell)) == 1
+    # An answer that does not say who started the task, if believed, makes the task nobody's: RunTask again, as fast as the rate allows.
+    assert [call["operation"] for call in world.aws.calls(since)].count("RunTask") == 1
 
 
 @pytest.mark.parametrize(
@@ -423,6 +426,20 @@ def test_t57_build_deleted_right_after_a_lost_run_task_leaves_no_task(world: Wor
     world.restarted(shell)
     world.drive(shell, shell.gone)
     assert [task["status"] for task in world.tasks_of(shell)] == ["STOPPED"]
+
+
+def test_t57_deleted_build_whose_task_was_stopped_by_a_call_without_an_answer_goes_at_once(world: World) -> None:
+    """ECS does not list by `startedBy` what shall stop: who has not noted the task before waits a minute for one that does not come."""
+    plan(world, build=60)
+    world.aws.aws.add_faults([{"operation": name, "kind": "lost", "times": 2} for name in ("RunTask", "StopTask")])
+    shell = world.build()
+    shell.settle()
+    shell.delete()
+    world.restarted(shell)
+    world.drive(shell, lambda: world.tasks_of(shell)[0]["status"] == "STOPPED")
+    world.restarted(shell)
+    world.drive(shell, shell.gone)
+    assert len(world.tasks_of(shell)) == 1
 
 
 def test_poll_of_many_tasks_is_one_call(world: World) -> None:

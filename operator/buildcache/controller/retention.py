@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from buildcache.core.expiry import expires_at
 
 from .objects import Body, Key, is_released, key_of, uid_of
+
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=5), timedelta(minutes=5)
+"""After a deletion that was refused: doubled with each further one."""
 
 
 class Retention:
@@ -20,6 +23,7 @@ class Retention:
     def __init__(self) -> None:
         self._due: list[tuple[datetime, Key, str]] = []
         self._noted: dict[str, datetime] = {}
+        self._pauses: dict[str, timedelta] = {}
 
     def note(self, build: Body) -> None:
         """Take a Build as it is now; one that is not finished, or shall stay, is of no interest."""
@@ -27,21 +31,34 @@ class Retention:
         if due is None:
             self._noted.pop(uid, None)
         elif self._noted.get(uid) != due:
-            self._noted[uid] = due
-            heapq.heappush(self._due, (due, key_of("Build", build), uid))
+            self._push(due, key_of("Build", build), uid)
 
     def note_all(self, builds: Iterable[Body]) -> None:
         """Take several."""
         for build in builds:
             self.note(build)
 
-    def take(self, now: datetime) -> list[Key]:
-        """Return the keys that are due and forget them: whether they still are is for a read to say."""
-        keys: list[Key] = []
+    def refused(self, key: Key, uid: str, now: datetime) -> None:
+        """Keep a Build that is due and could not be deleted."""
+        pause = min(LONGEST_PAUSE, self._pauses.get(uid, FIRST_PAUSE / 2) * 2)
+        self._pauses[uid] = pause
+        self._push(now + pause, key, uid)
+
+    def gone(self, uid: str) -> None:
+        """Forget a Build that does not exist any more."""
+        self._pauses.pop(uid, None)
+
+    def take(self, now: datetime) -> list[tuple[Key, str]]:
+        """Return keys and UIDs that are due and forget them: whether they still are is for a read to say."""
+        taken: list[tuple[Key, str]] = []
         while self._due and self._due[0][0] <= now:
             due, key, uid = heapq.heappop(self._due)
             # What was changed since has another entry, or none.
             if self._noted.get(uid) == due:
                 del self._noted[uid]
-                keys.append(key)
-        return keys
+                taken.append((key, uid))
+        return taken
+
+    def _push(self, due: datetime, key: Key, uid: str) -> None:
+        self._noted[uid] = due
+        heapq.heappush(self._due, (due, key, uid))

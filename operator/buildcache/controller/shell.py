@@ -24,7 +24,7 @@ from .retention import Retention
 from .store import Store
 from .watches import GIVE_UP_AFTER, Watches
 from .worker import Lane
-from .writer import UNFINISHED, Gone, Refused, Writer, Written
+from .writer import UNFINISHED, Gone, Refused, Result, Writer, Written
 
 logger = logging.getLogger(__name__)
 
@@ -204,25 +204,29 @@ class Shell:
             if loop.time() - listed >= RETENTION_LIST:
                 listed = loop.time()
                 await self._hop(self._list_finished)
-            for key in self._retention.take(self._now()):
-                body = await self._hop(self._expire_one, key)
-                if body is not None:
-                    self._retention.note(body)
+            for key, uid in self._retention.take(self._now()):
+                match await self._hop(self._expire_one, key):
+                    case Written(body=body):
+                        self._retention.note(body)
+                    case Gone():
+                        self._retention.gone(uid)
+                    case _:
+                        self._retention.refused(key, uid, self._now())
 
-    def _expire_one(self, key: Key) -> Body | None:
-        """Delete a finished Build whose time is over, after a look at what it is now; the next list brings what could not be done."""
+    def _expire_one(self, key: Key) -> Result:
+        """Delete a finished Build whose time is over, after a look at what it is now. Written: it stays for now."""
         result = self._writer.read(key)
         if not isinstance(result, Written):
-            return None
+            return result
         due = expires_at(result.body)
         if due is None or due > self._now() or not is_released(result.body):
-            return result.body
+            return result
         answer = self._writer.delete("Build", result.body)
         if isinstance(answer, Gone):
             logger.info("deleted a finished Build", extra={"object": str(key), "why": "spec.ttlAfterFinished"})
         elif isinstance(answer, Refused):
             logger.warning("could not delete a finished Build", extra={"object": str(key), "error": answer.message})
-        return None
+        return answer
 
     async def _repair(self) -> None:
         while True:

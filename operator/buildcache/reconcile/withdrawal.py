@@ -18,7 +18,7 @@ from buildcache.core.errors import Denied, Rejected
 from buildcache.core.intent import STOPPED_BY
 from buildcache.core.log_text import one_line
 from buildcache.core.status import Reason
-from buildcache.core.task_state import MISSING_GRACE, Missing, Task, TaskRef, record_expired
+from buildcache.core.task_state import MISSING_GRACE, Missing, Task, record_expired
 
 from .executor import Executor, cluster_of
 
@@ -80,15 +80,14 @@ class Withdrawal:
             else:
                 # Not ours, whatever the status says: it is left alone.
                 self._executor.forget(ref, uid)
-        if task is None:
-            task = find_task(self._executor, uid, status, cache, None)
-            if task is None:
+        if ref is None or task is None:
+            found = find_task(self._executor, uid, status, cache, None)
+            if found is None:
                 return status, LOOK_PERIOD if cache is not None and at.now - since < LOOK_GRACE else None
-            ref = TaskRef.parse(task.arn)
-            status = build_status.adopted(status, task, at)
-        if ref is None or task.phase == "Stopped":
-            if ref is not None:
-                self._executor.forget(ref, uid)
+            # Noted before it is stopped: ECS does not list by our name what shall stop, and a restart would wait for it in vain.
+            return build_status.adopted(status, found, at), 0.0
+        if task.phase == "Stopped":
+            self._executor.forget(ref, uid)
             return status, None
         wait = 0.0
         if task.desired_status != "STOPPED":
