@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     commands.add_parser("bench-caches", help="100 BuildCaches at once, in a lab of its own")
     options = parser.parse_args(arguments)
+    # What is ended from outside leaves nothing behind, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Folder.from_environment()
     try:
         match options.command:

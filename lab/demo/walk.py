@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -33,7 +31,6 @@ RECONCILE = "buildcache.dev/reconcile-requested-at"
 def main() -> int:
     """The exit code; the last line says how it went."""
     screen, folder = Screen(), Folder.from_environment()
-    signal.signal(signal.SIGTERM, _interrupt)
     began = time.monotonic()
     mine, cluster = False, None
     try:
@@ -230,7 +227,3 @@ def _explain(folder: Folder, screen: Screen, reason: str) -> None:
         for line in lines:
             screen.say(f"   {line[:400]}")
     print(f"demo: failed: {reason}", file=sys.stderr, flush=True)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -113,6 +113,22 @@ def test_a_killed_lab_leaves_nothing_behind(folders: tuple[Folder, Folder]) -> N
     assert lab.processes() == []
 
 
+@pytest.mark.lab
+def test_a_command_with_a_lab_of_its_own_that_is_ended_leaves_nothing_behind(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "BUILDCACHE_LAB_DIR": str(tmp_path / "other")}
+    command = [sys.executable, "-u", "-m", "lab", "bench-dispatch"]
+    with subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True) as bench:
+        assert bench.stdout is not None
+        assert any("the lab is up" in line for line in bench.stdout)
+        (state,) = tmp_path.glob("buildcache-bench-*")
+        assert Folder(state).processes()
+        bench.terminate()
+        bench.stdout.read()
+        assert bench.wait(60) == 130
+    assert Folder(state).processes() == []
+    assert not state.exists()
+
+
 def test_down_without_a_lab_is_fine(tmp_path: Path) -> None:
     assert "no lab" in Folder(tmp_path / "none").down()
 
