@@ -18,13 +18,14 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
-import boto3
 from kubernetes import client, config
 from rich.console import Console
 from rich.table import Table
 
 from buildcache.api.meta import FINISHED_LABEL
+from lab import outside
 from lab.lab import Lab
+from lab.outside import condition, control
 
 API = ("buildcache.dev", "v1alpha1", "default")
 ROLE = "arn:aws:iam::123456789012:role/build"
@@ -115,7 +116,7 @@ class Bench:
         self._api.create_namespaced_custom_object(*API, "buildcaches", _cache(info))
         _wait(
             "the BuildCache is Ready",
-            lambda: _ready(self._api.get_namespaced_custom_object(*API, "buildcaches", "bench")),
+            self._is_ready,
         )
         self._empty = self._memory()
 
@@ -159,12 +160,12 @@ class Bench:
         ]
         missing = FINISHED - self._number
         self._console.print(f"bench: {missing} more finished Builds, about a minute")
-        _control(self._info, "POST", "/operator/kill")
+        control(self._info, "POST", "/operator/kill")
         numbers = range(self._number, self._number + missing)
         self._number += missing
         with ThreadPoolExecutor(CREATORS) as creators:
             list(creators.map(partial(self._create_finished, sample["status"]), numbers))
-        self._pid = int(_control(self._info, "POST", "/operator/start")["pid"])
+        self._pid = int(control(self._info, "POST", "/operator/start")["pid"])
         _wait("the operator has listed them", self._is_idle, 120)
         board.add(f"memory with {FINISHED} finished, above empty", self._memory() - self._empty, MEMORY_TARGET, " MiB")
 
@@ -174,6 +175,10 @@ class Bench:
         self._api.create_namespaced_custom_object(*API, "builds", build)
         name = build["metadata"]["name"]
         self._api.patch_namespaced_custom_object_status(*API, "builds", name, {"status": status})
+
+    def _is_ready(self) -> bool:
+        cache = self._api.get_namespaced_custom_object(*API, "buildcaches", "bench")
+        return condition(cache, "Ready").get("status") == "True"
 
     def _is_idle(self) -> bool:
         before = self._cpu()
@@ -202,11 +207,11 @@ class Bench:
 
     def restart(self, board: Board) -> None:
         """Kill -9 while 1,000 run: a new Build is started soon, and all running ones are followed; no second task."""
-        before = len(_control(self._info, "GET", "/tasks"))
-        _control(self._info, "POST", "/operator/kill")
+        before = len(control(self._info, "GET", "/tasks"))
+        control(self._info, "POST", "/operator/kill")
         since = self._next_call()
         began = time.time()
-        self._pid = int(_control(self._info, "POST", "/operator/start")["pid"])
+        self._pid = int(control(self._info, "POST", "/operator/start")["pid"])
         self._create(1, None)
         _wait("the new Build has a task", lambda: len(self._arrived(since)) >= 1, 60)
         board.add("restart: process start → RunTask of a new Build", self._arrived(since)[0] - began, 2, " s")
@@ -215,7 +220,7 @@ class Bench:
             "restart: process start → all running followed", self._looks(since)[AT_ONCE // 100 - 1] - began, 5, " s"
         )
         time.sleep(10)
-        board.add("restart: second tasks", len(_control(self._info, "GET", "/tasks")) - before - 1, 0)
+        board.add("restart: second tasks", len(control(self._info, "GET", "/tasks")) - before - 1, 0)
 
     def _create(self, builds: int, per_second: float | None) -> list[float]:
         """When each creation was answered, in order. Some at a time, so that a slow answer does not delay the schedule."""
@@ -233,13 +238,13 @@ class Bench:
             return sorted(creators.map(one, range(first, first + builds)))
 
     def _simulate(self, seconds: float) -> None:
-        _control(self._info, "POST", "/ecs/runtime", {"runtime": "simulated", "plan": {"start": 1, "build": seconds}})
+        control(self._info, "POST", "/ecs/runtime", {"runtime": "simulated", "plan": {"start": 1, "build": seconds}})
 
     def _next_call(self) -> int:
-        return int(_control(self._info, "GET", "/calls?since=999999999")["next"])
+        return int(control(self._info, "GET", "/calls?since=999999999")["next"])
 
     def _calls(self, since: int) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = _control(self._info, "GET", f"/calls?since={since}")["calls"]
+        found: list[dict[str, Any]] = control(self._info, "GET", f"/calls?since={since}")["calls"]
         return found
 
     def _arrived(self, since: int) -> list[float]:
@@ -287,29 +292,8 @@ def _wait(what: str, done: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.5)
 
 
-def _ready(body: Mapping[str, Any]) -> bool:
-    conditions = body.get("status", {}).get("conditions", ())
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
-
-
-def _control(info: Mapping[str, Any], method: str, route: str, body: Any = None) -> Any:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(
-        f"{info['control']}{route}", data, {"Content-Type": "application/json"}, method=method
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.loads(answer.read() or b"null")
-
-
 def _cache(info: Mapping[str, Any]) -> dict[str, Any]:
-    ec2 = boto3.client(
-        "ec2",
-        endpoint_url=info["aws"],
-        region_name=info["region"],
-        aws_access_key_id="lab",
-        aws_secret_access_key="lab",
-    )
-    subnets = ec2.describe_subnets()["Subnets"]
+    subnets = outside.aws(info, "ec2").describe_subnets()["Subnets"]
     executor = {"name": "ec2", "engine": "BuildKit", "launchType": "EC2", "taskRoleARN": ROLE, "executionRoleARN": ROLE}
     return {
         "apiVersion": "buildcache.dev/v1alpha1",

@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from lab.bench import ROLE
-from lab.demo.cluster import GROUP, VERSION, Cluster, condition
+from lab.demo.cluster import GROUP, VERSION, Cluster
 from lab.lab import Lab, LabInfo
+from lab.outside import condition
 
 CACHES = 100
 NAMESPACE = "default"

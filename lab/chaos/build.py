@@ -11,8 +11,9 @@ from typing import Any
 from lab.chaos.cache import ROLE
 from lab.chaos.history import History, follow, has_ended
 from lab.chaos.life import until
-from lab.demo.cluster import GROUP, VERSION, Cluster, condition
+from lab.demo.cluster import GROUP, VERSION, Cluster
 from lab.errors import LabError
+from lab.outside import condition
 
 BUILDS, CACHES = "builds", "buildcaches"
 CACHE = "chaos"

@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lab.demo.cluster import GROUP, VERSION, Cluster, condition
+from lab.demo.cluster import GROUP, VERSION, Cluster
+from lab.outside import condition
 
 CACHES = "buildcaches"
 ROLE = "arn:aws:iam::123456789012:role/build"

@@ -13,7 +13,8 @@ from typing import Any
 
 from kubernetes import client, config, watch
 
-from lab.demo.cluster import GROUP, VERSION, Cluster, condition
+from lab.demo.cluster import GROUP, VERSION, Cluster
+from lab.outside import condition
 
 WATCH_SECONDS = 2
 """One watch; the next goes on where it ended. So long may `follow` take to end."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import urllib.request
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
-import boto3
 from botocore.exceptions import ClientError
 from kubernetes import client, config
 
+from lab import outside
 from lab.errors import LabError
 from lab.lab import LabInfo
 from lab.toolchain import ensure
@@ -29,7 +28,8 @@ class Cluster:
         self.namespace = namespace
         self._objects = client.CustomObjectsApi(config.new_client_from_config(info["kubeconfig"]))
         self._kubectl = ensure("kubectl", lambda _: None)
-        self._client = cache(self._new_client)
+        self.aws = cache(partial(outside.aws, info))
+        """A client of the lab's AWS, by the name of the service."""
 
     def kubectl(self, *arguments: str, stdin: Mapping[str, Any] | None = None) -> str:
         """What kubectl prints."""
@@ -76,18 +76,9 @@ class Cluster:
         listed = self._objects.list_namespaced_custom_object(GROUP, VERSION, self.namespace, plural)
         return [item["metadata"]["name"] for item in listed["items"]]
 
-    def aws(self, service: str) -> Any:
-        """A client of the lab's AWS."""
-        return self._client(service)
-
     def control(self, method: str, route: str, body: Any = None) -> Any:
         """The lab's control surface."""
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(
-            f"{self.info['control']}{route}", data, {"Content-Type": "application/json"}, method=method
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.loads(answer.read() or b"null")
+        return outside.control(self.info, method, route, body)
 
     def last_log_line(self, group: str, streams: list[str]) -> str:
         """The newest line of the first stream that has one; empty when none has."""
@@ -123,21 +114,6 @@ class Cluster:
             "task definitions": _all(ecs, "list_task_definitions", "taskDefinitionArns", status="ACTIVE"),
             "running tasks": running,
         }
-
-    def _new_client(self, service: str) -> Any:
-        client_of: Any = boto3.client  # its types know services by literal name only
-        return client_of(
-            service,
-            endpoint_url=self.info["aws"],
-            region_name=self.info["region"],
-            aws_access_key_id="lab",
-            aws_secret_access_key="lab",
-        )
-
-
-def condition(body: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
-    """The condition of a type; an empty one when it is not there."""
-    return next((each for each in body.get("status", {}).get("conditions", ()) if each["type"] == kind), {})
 
 
 def _all(api: Any, operation: str, key: str, name: str | None = None, **arguments: str) -> set[str]:

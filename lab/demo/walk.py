@@ -16,12 +16,13 @@ from rich.table import Table
 
 from lab import service
 from lab.demo import results, sample
-from lab.demo.cluster import NAMESPACE, Cluster, condition
+from lab.demo.cluster import NAMESPACE, Cluster
 from lab.demo.results import BUILDS, Result
 from lab.demo.screen import Screen
 from lab.errors import LabError
 from lab.files import Folder
 from lab.lab import LabInfo
+from lab.outside import condition
 
 CACHE = "shop"
 READY_TIMEOUT, BUILD_TIMEOUT, COUNT_TIMEOUT, GONE_TIMEOUT, REPAIR_TIMEOUT = 180.0, 900.0, 60.0, 300.0, 60.0

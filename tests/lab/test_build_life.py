@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab.world import WRITES, World, condition, wait_for
+from lab.outside import condition
+from tests.lab.world import WRITES, World, wait_for
 
 pytestmark = pytest.mark.lab
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab.world import World, condition, wait_for
+from lab.outside import condition
+from tests.lab.world import World, wait_for
 
 pytestmark = pytest.mark.lab
 

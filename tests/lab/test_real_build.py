@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab.world import World, condition
+from lab.outside import condition
+from tests.lab.world import World
 
 pytestmark = [pytest.mark.lab, pytest.mark.docker]
 DOCKERFILE = """\

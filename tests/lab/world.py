@@ -2,14 +2,15 @@
 
 import json
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
-import boto3
 from kubernetes import client, config
+
+from lab import outside
+from lab.outside import condition
 
 GROUP, VERSION = "buildcache.dev", "v1alpha1"
 OPERATOR = "system:serviceaccount:buildcache-system:buildcache-operator"
@@ -28,12 +29,6 @@ def wait_for(what: str, look: Callable[[], Value | None], timeout: float = 60) -
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout:.0f} s: {what}")
         time.sleep(0.1)
-
-
-def condition(body: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
-    """The condition of a kind; an empty mapping when there is none."""
-    found = (each for each in body.get("status", {}).get("conditions", ()) if each["type"] == kind)
-    return next(found, {})
 
 
 class World:
@@ -186,21 +181,10 @@ class World:
     # ---- AWS and the lab
 
     def aws(self, service: str) -> Any:
-        client_of: Any = boto3.client  # its overloads want the name as a literal
-        return client_of(
-            service,
-            endpoint_url=self.info["aws"],
-            region_name=self.info["region"],
-            aws_access_key_id="lab",
-            aws_secret_access_key="lab",
-        )
+        return outside.aws(self.info, service)
 
     def control(self, method: str, route: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.info['control']}{route}", data, method=method)
-        request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.loads(answer.read() or b"null")
+        return outside.control(self.info, method, route, body)
 
     def simulate(self, **plan: Any) -> None:
         """Tasks from now on follow a plan; without one they succeed at once with a warm report."""

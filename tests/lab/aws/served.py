@@ -121,3 +121,17 @@ def unique(prefix: str = "t") -> str:
 
 def tag_map(tags: list[Mapping[str, str]]) -> dict[str, str]:
     return {(tag.get("Key") or tag["key"]): (tag.get("Value") or tag.get("value") or "") for tag in tags}
+
+
+@pytest.fixture(scope="module")
+def shared_aws() -> Iterator[Served]:
+    with served() as world:
+        yield world
+
+
+@pytest.fixture
+def aws(shared_aws: Served) -> Iterator[Served]:
+    """The module's AWS without faults."""
+    shared_aws.aws.clear_faults()
+    yield shared_aws
+    shared_aws.aws.clear_faults()

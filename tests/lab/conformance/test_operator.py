@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from lab.outside import condition
 from tests.lab.conformance.builder import contents
-from tests.lab.world import World, condition
+from tests.lab.world import World
 
 pytestmark = [pytest.mark.lab, pytest.mark.docker]
 
