@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from buildcache.api.meta import seconds
 from buildcache.aws.tasks import Refused
-from buildcache.core import build_status, intent, retry
+from buildcache.core import build_status, intent, retry, scope
 from buildcache.core.build import (
     LOOK_GRACE,
     LOOK_PERIOD,
@@ -62,32 +65,44 @@ class Launcher:
         if pause > 0:
             return Outcome(again_after=pause)
         attempt = attempt_number(case.status)
+        builds: Sequence[Mapping[str, Any]] = ()
         if case.cache_problem:
             step: Wait | Failed | StartTask = unreadable(build, case.cache_problem, now)
         else:
-            step = admit(build, case.cache, cluster_id=self._cluster_id, attempt=attempt, now=now)
+            builds = self._mounting(case)
+            step = admit(build, case.cache, cluster_id=self._cluster_id, attempt=attempt, now=now, builds=builds)
         if isinstance(step, Wait):
             return _wait(case, step)
         if isinstance(step, Failed):
             return self._give_up(case, step)
         if not is_held(build.metadata) and case.cache is not None:
             seen = self._view.line_of(build.metadata.namespace, case.cache.metadata.name)
+            if builds:
+                seen = replace(seen, held_up=scope.held_up(case.cache, builds, now))
             place = in_line(build, case.cache, seen, now)
             if isinstance(place, Wait):
                 return _wait(case, place)
             if isinstance(place, Failed):
                 return failed(case, place)
+        if step.not_yet is not None:
+            return _wait(case, step.not_yet)
         before = guard(build, now)
         if before == "hold":
             return Outcome(finalizer="add")
         return self._look(case, step) if before == "look" else self._run(case, step)
+
+    def _mounting(self, case: Case) -> Sequence[Mapping[str, Any]]:
+        """The Builds of the cache, where they can be in each other's way."""
+        if case.cache is None or not scope.concerns(case.cache.spec):
+            return ()
+        return self._view.builds_of(case.build.metadata.namespace, case.cache.metadata.name)
 
     def _cancel(self, case: Case) -> Outcome:
         """No task is known. One that may have been started all the same is looked for, and stopped when it is found."""
         cancelled, status = intent.end(Reason.CANCELLED), case.status
         if not is_held(case.build.metadata) or case.cache is None:
             return failed(case, cancelled)
-        found = find_task(self._executor, case.uid, status, case.cache, None)
+        found = find_task(self._executor, case.uid, status, case.cache)
         if found is not None:
             return changed(status, build_status.adopted(status, found, case.at), again_after=0)
         if build_status.is_refused(status):
@@ -102,14 +117,14 @@ class Launcher:
     def _give_up(self, case: Case, failure: Failed) -> Outcome:
         """End a Build without a task; one that may have been started after all is looked for, so that it is not left behind."""
         if is_held(case.build.metadata):
-            found = find_task(self._executor, case.uid, case.status, case.cache, None)
+            found = find_task(self._executor, case.uid, case.status, case.cache)
             if found is not None:
                 return changed(case.status, build_status.adopted(case.status, found, case.at), again_after=0)
         return failed(case, failure)
 
     def _look(self, case: Case, step: StartTask) -> Outcome:
         """The client token may be dead: ask ECS for a task before anything is started."""
-        found = find_task(self._executor, case.uid, case.status, case.cache, step.family)
+        found = find_task(self._executor, case.uid, case.status, case.cache, step.families)
         if found is not None:
             logger.info("found task", extra={"build": case.uid, "task": found.arn})
             return changed(
@@ -176,5 +191,5 @@ def _wait(case: Case, wait: Wait) -> Outcome:
         told = build_status.pending(case.status, wait.reason, wait.message, case.at)
     else:
         limit = case.cache.spec.limits.max_concurrent_builds
-        told = build_status.queued(case.status, wait.position, limit, case.at)
+        told = build_status.queued(case.status, wait.position, limit, case.at, wait.message)
     return changed(case.status, told, again_after=wait.again_after)
