@@ -347,13 +347,14 @@ class Simulated:
         )  # fmt: skip
 
 
-OPERATIONS = ["decide", "effect", "effect", "stop", "end", "retry", "crash", "forget", "later"]
+OPERATIONS = [*["decide"] * 5, *["effect"] * 6, "stop", "end", "retry", "crash", "forget", "later"]
+"""Mostly what goes on: rare events alone reach no state worth a look."""
 
 
 @settings(max_examples=400)
 @given(
-    st.lists(st.sampled_from(["web", "web", "api"]), min_size=2, max_size=5),
-    st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 4)), max_size=80),
+    st.sampled_from([["web", "web"], ["web", "web", "web"], ["web", "api", "web", "web"]]),
+    st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 3)), min_size=20, max_size=100),
 )
 def test_never_two_writers_whatever_happens_when(services: list[str], events: list[tuple[str, int]]) -> None:
     world = Simulated(services)
