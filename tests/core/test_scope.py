@@ -14,6 +14,7 @@ from buildcache.api.cache import BuildCache
 from buildcache.api.meta import FINALIZER
 from buildcache.core import names, scope
 from buildcache.core.admission import Admitted, Line, line, turn
+from buildcache.core.build import StartTask, admit
 from buildcache.core.scope import Coming, Mounted, Without
 from buildcache.core.status import access_point_part, executor_part
 from tests.fakes.builds import START, build_body, cache_body
@@ -175,6 +176,13 @@ def test_more_scopes_than_are_kept_ready_go_without() -> None:
     ]
     cache = cache.model_copy(update={"status": cache.status.model_copy(update={"parts": tuple(parts)})})
     assert isinstance(choose(cache, body(1), []), Without)
+
+
+def test_a_task_that_was_started_before_is_looked_for_in_both_families() -> None:
+    step = admit(Build.parse(body(1)), cache_of(), cluster_id="test", attempt=1, now=START)
+    assert isinstance(step, StartTask)
+    assert len(step.families) == 2
+    assert step.families[1] == definition("kaniko", "amd64/web").rpartition("/")[2].removesuffix(":1")
 
 
 # --- the line
