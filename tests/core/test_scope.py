@@ -314,7 +314,7 @@ class Simulated:
             status = self.bodies[number]["status"]
             rows = [row for row in status.get("attempts", ()) if row["number"] != step[1][1]]
             row = {"number": step[1][1], "taskARN": "arn:task"}
-            executor = {"name": "kaniko", "taskDefinitionARN": self.tasks[step[1]]}
+            executor = {"name": "kaniko", "engine": "Kaniko", "taskDefinitionARN": self.tasks[step[1]]}
             self.bodies[number]["status"] = {"attempts": [*rows, row], "executor": executor}
 
     def crash(self, _: int) -> None:
