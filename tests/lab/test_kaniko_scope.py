@@ -1,5 +1,6 @@
 """Kaniko builds and their cache mounts on EFS, on the whole: one writer at a time, and what one leaves the next one finds."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -74,6 +75,11 @@ def test_two_builds_of_a_service_mount_one_after_the_other_and_another_service_b
 
     wait_for("all three are built", done)
     assert most == {"web": 1, "api": 1}
+    ended, began = (
+        datetime.fromisoformat(world.get(namespace, "builds", name)["status"][moment])
+        for name, moment in (("web-1", "completionTime"), ("web-2", "startTime"))
+    )
+    assert (began - ended).total_seconds() <= 3  # it was woken
     scopes = {name: scope_of(world, world.get(namespace, "builds", name)) for name in names}
     assert scopes["web-1"] == scopes["web-2"]
     assert scopes["web-1"] not in (None, scopes["api-1"])

@@ -392,6 +392,7 @@ def test_with_report_and_while_suspended_none_is_made_and_none_is_drift(kaniko: 
     kaniko.view.builds = [build()]
     calls.reset()
     kaniko.settle()
+    assert {state for _, state in rows(kaniko).values()} == {"absent"}
     kaniko.edit(reconcilePolicy="Correct", suspend=True)
     kaniko.settle()
     assert calls.mutating() == []
@@ -410,3 +411,14 @@ def test_a_lost_status_changes_nothing(kaniko: Cache, calls: Calls) -> None:
     kaniko.settle()
     assert calls.mutating() == []
     assert rows(kaniko) == before
+
+
+def test_with_report_what_is_there_is_used(kaniko: Cache, calls: Calls) -> None:
+    used(kaniko)
+    kaniko.edit(reconcilePolicy="Report")
+    kaniko.settle()
+    kaniko.view.builds = [build()]
+    calls.reset()
+    kaniko.settle()
+    assert {state for _, state in rows(kaniko).values()} == {"available", "ACTIVE"}
+    assert calls.mutating() == []

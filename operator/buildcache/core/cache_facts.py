@@ -18,7 +18,7 @@ from .cache import executor_parts
 from .cache_access_points import unusable_point, usable_point
 from .desired import DesiredCache
 from .observed import ACTIVE, AVAILABLE, ObservedCache
-from .scope import ACCESS_POINT, REFUSED, UNUSABLE
+from .scope import ABSENT, ACCESS_POINT, REFUSED, UNUSABLE
 from .status import (
     BUILD_GROUP_PART,
     CACHE_GROUP_PART,
@@ -103,7 +103,7 @@ def _rows(cache: BuildCache, want: DesiredCache, have: ObservedCache, refused: C
     if have.log_group is not None and have.log_group.owned:
         rows.append(Part(name=LOG_GROUP_PART, kind="logs/LogGroup", id=have.log_group.name, state=AVAILABLE))
     rows += _executor_rows(cache, want, have)
-    rows += _scope_rows(want, have, refused, {row.name for row in rows})
+    rows += _scope_rows(cache, want, have, refused, {row.name for row in rows})
     return tuple(rows[:PARTS_LIMIT])
 
 
@@ -123,10 +123,11 @@ def _executor_rows(cache: BuildCache, want: DesiredCache, have: ObservedCache) -
 
 
 def _scope_rows(
-    want: DesiredCache, have: ObservedCache, refused: Container[str], others: Collection[str]
+    cache: BuildCache, want: DesiredCache, have: ObservedCache, refused: Container[str], others: Collection[str]
 ) -> list[Part]:
     """A row for each scope that a Build needs, also where there is no access point to wait for: that is what the Build reads."""
     rows = []
+    made = cache.spec.reconcile_policy != "Report"
     for scope in want.scopes:
         name = access_point_part(scope.name)
         if (point := usable_point(want, have, scope)) is not None:
@@ -135,10 +136,12 @@ def _scope_rows(
             rows.append(Part(name=name, kind=ACCESS_POINT, id=wrong.id, state=UNUSABLE))
         elif name in refused or have.unseen_access_points:
             rows.append(Part(name=name, kind=ACCESS_POINT, state=REFUSED))
+        elif not made:
+            rows.append(Part(name=name, kind=ACCESS_POINT, state=ABSENT))
         definitions = (executor_part(mounting_executor(executor, scope.name)) for executor in scope.executors)
         rows += [
-            Part(name=each, kind=TASK_DEFINITION, state=REFUSED)
+            Part(name=each, kind=TASK_DEFINITION, state=REFUSED if each in refused else ABSENT)
             for each in definitions
-            if each in refused and each not in others
+            if (each in refused or not made) and each not in others
         ]
     return rows

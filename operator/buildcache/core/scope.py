@@ -31,8 +31,10 @@ ENGINE = "Kaniko"
 
 ACCESS_POINT = "efs/AccessPoint"
 """Kind of the rows of `status.parts` that are access points."""
-UNUSABLE, REFUSED = "unusable", "refused"
-"""States of a row that no AWS thing has: what is there may not be used, or AWS did not make it. Builds do not wait for either."""
+UNUSABLE, REFUSED, ABSENT = "unusable", "refused", "absent"
+"""States of a row that no AWS thing has, and for which no Build waits: what is there may not be used, AWS did not make it, or it is
+not there and with reconcilePolicy Report is not made.
+"""
 
 LIMIT = 40
 """Pairs of executor and scope that are kept ready at once: each has two rows of `status.parts`."""
@@ -246,12 +248,10 @@ def _rows(cache: BuildCache, parts: Mapping[str, Part], wanted: Wish) -> Mounted
     point = parts.get(access_point_part(wanted.scope))
     definition = parts.get(executor_part(mounting_executor(wanted.executor, wanted.scope)))
     for row in (point, definition):
-        if row is not None and row.state in (UNUSABLE, REFUSED):
+        if row is not None and row.state in (UNUSABLE, REFUSED, ABSENT):
             return Without(f"{row.name} is {row.state}: see the conditions of BuildCache {cache.metadata.name}")
     if point is not None and definition is not None and point.state == AVAILABLE:
         return Mounted(point.id, definition.id)
-    if cache.spec.reconcile_policy == "Report":
-        return Without("there is no access point yet, and with reconcilePolicy Report none is made")
     if definition is None and sum(1 for name in parts if mounts(name) and name.startswith("executor/")) >= LIMIT:
         return Without(f"{LIMIT} services are built at once, and no more have theirs")
     return Coming(f"the access point for scope {wanted.scope} is being made")
