@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from buildcache.api.cache import BuildCacheSpec
 from buildcache.core.desired import DesiredCache, desired
-from buildcache.core.names import Identity
+from buildcache.core.names import SCOPE_TAG, Identity, scope_name, scope_path
 from buildcache.core.observed import (
+    AccessPoint,
     FileSystem,
     LogGroup,
     MountTarget,
@@ -18,6 +19,7 @@ from buildcache.core.observed import (
     Subnet,
     TaskRevision,
 )
+from buildcache.core.scope import concerns
 from buildcache.core.tagging import wanted_tags
 
 ACCOUNT = "111122223333"
@@ -108,8 +110,14 @@ IDENTITY = Identity("cluster-1", "team-a", "shop", "11111111-2222-3333-4444-5555
 
 
 def wanted(spec: BuildCacheSpec) -> DesiredCache:
-    """What AWS should have for a spec of IDENTITY."""
-    return desired(spec, IDENTITY, runner_image="operator:test")
+    """What AWS should have for a spec of IDENTITY, of which a Build of service `web` has each Kaniko executor."""
+    scopes: dict[str, tuple[str, ...]] = {}
+    if concerns(spec):
+        for executor in spec.executors:
+            if executor.engine == "Kaniko":
+                name = scope_name("web", executor.platform)
+                scopes[name] = (*scopes.get(name, ()), executor.name)
+    return desired(spec, IDENTITY, runner_image="operator:test", scopes=scopes)
 
 
 # --- what AWS has
@@ -171,6 +179,22 @@ def mount_targets(draw: st.DrawFn, zone: str) -> MountTarget:
 
 
 @st.composite
+def access_points(draw: st.DrawFn, number: int, *, right: bool) -> AccessPoint:
+    """An access point of ours: of a scope that may be needed, or of one that was; with `right`, as it must be."""
+    scope = draw(st.sampled_from(["amd64/web", "arm64/web", "amd64/old"]))
+    return AccessPoint(
+        id=f"fsap-{number:017x}",
+        file_system_id=FILE_SYSTEM,
+        state=draw(st.sampled_from(["creating", "available", "deleting"])),
+        scope=scope,
+        path=scope_path(IDENTITY, scope) if right or draw(st.booleans()) else "/elsewhere",
+        uid=0 if right else draw(st.sampled_from([0, 1000, None])),
+        gid=0,
+        tags={**draw(tags), SCOPE_TAG: scope},
+    )
+
+
+@st.composite
 def observed_caches(draw: st.DrawFn, want: DesiredCache, *, foreign: bool) -> ObservedCache:
     """Anything that AWS may have under the names of a cache; with `foreign`, some of it is not ours."""
     owned = st.booleans() if foreign else st.just(True)
@@ -183,6 +207,10 @@ def observed_caches(draw: st.DrawFn, want: DesiredCache, *, foreign: bool) -> Ob
     if any(CACHE_GROUP in mount.groups for mount in mounts) and cache_group is None:
         # AWS does not let a group go that a mount target is in.
         cache_group = SecurityGroup(CACHE_GROUP, owned=file_system is not None and file_system.owned)
+    points: tuple[AccessPoint, ...] = ()
+    if file_system is not None and file_system.state in ("available", "updating") and file_system.owned:
+        number = draw(st.integers(0, 3))
+        points = tuple(draw(access_points(each, right=not foreign)) for each in range(number))
     repository = draw(
         st.none()
         | st.builds(
@@ -212,6 +240,7 @@ def observed_caches(draw: st.DrawFn, want: DesiredCache, *, foreign: bool) -> Ob
         subnets={subnet: Subnet(subnet, zone, VPC) for subnet, zone in SUBNETS.items()},
         file_system=file_system,
         mounts=mounts,
+        access_points=points,
         repository=repository,
         log_group=log_group,
         cluster_state="ACTIVE",

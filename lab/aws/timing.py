@@ -16,6 +16,7 @@ class Timing:
     mount_target_deleting: float = 0.5
     access_point_creating: float = 0.2
     access_point_deleting: float = 0.2
+    access_points_of_a_file_system: int = 10_000
     backup_policy_changing: float = 0.3
     throughput_rest: float = 24 * 3600.0
     """How long after a change of mode or a decrease the throughput can not be changed so again."""

@@ -12,6 +12,7 @@ from uuid import uuid4
 from moto.ec2.models import ec2_backends
 from moto.ecs.exceptions import ECSException
 from moto.ecs.models import ecs_backends
+from moto.efs.models import efs_backends
 from moto.logs.models import logs_backends
 
 from lab.ecs.refusals import Refused, client, invalid
@@ -116,6 +117,24 @@ class Account:
             if options.get("awslogs-create-group") != "true":
                 return str(group)
             logs.create_log_group(group, {})
+        return None
+
+    def unmountable(self, definition: Mapping[str, Any]) -> str | None:
+        """Say of the first EFS volume that no task could mount what the mount helper says: the things behind it must be there."""
+        efs = efs_backends[self.account][self.region]
+        for volume in definition.get("volumes") or ():
+            configuration = volume.get("efsVolumeConfiguration")
+            if not configuration:
+                continue
+            system = configuration["fileSystemId"]
+            targets = [each for each in efs.mount_targets_by_id.values() if each.file_system_id == system]
+            if not any(target.life_cycle_state == "available" for target in targets):
+                return f'Failed to resolve "{system}.efs.{self.region}.amazonaws.com"'
+            wanted = (configuration.get("authorizationConfig") or {}).get("accessPointId")
+            if wanted:
+                point = efs.access_points.get(wanted)
+                if point is None or point.file_system_id != system or point._state != "available":
+                    return f"b'mount.nfs4: access denied by server while mounting 127.0.0.1:/' ({wanted})"
         return None
 
     def write_log(self, group: str, stream: str, line: str) -> None:

@@ -114,6 +114,12 @@ class Agent:
                 f"exist. ({missing}) : exit status 1"
             )
             return
+        if (unmountable := self.account.unmountable(task.definition)) is not None:
+            task.failed_to_start(
+                "ResourceInitializationError: failed to invoke EFS utils commands to set up EFS volumes: stderr: "
+                f"{unmountable} : unsuccessful EFS utils command execution; code: 32"
+            )
+            return
         runtime.start(task)
 
 

@@ -135,7 +135,7 @@ def test_described_task_as_value(ecs: Any, answers: Stubber) -> None:
 def test_running_task_that_is_not_described_yet_is_found(ecs: Any, answers: Stubber) -> None:
     answers.add_response("list_tasks", {"taskArns": [ARN.format(1)]}, {"cluster": "builds", "startedBy": "uid"})
     answers.add_response("describe_tasks", {"tasks": [], "failures": [{"arn": ARN.format(1), "reason": "MISSING"}]})
-    assert tasks.find_task(ecs, "builds", "uid", "family") == Task(arn=ARN.format(1), started_by="uid")
+    assert tasks.find_task(ecs, "builds", "uid", ["family"]) == Task(arn=ARN.format(1), started_by="uid")
 
 
 def test_stopped_task_is_found_among_others_on_a_later_page(ecs: Any, answers: Stubber) -> None:
@@ -145,7 +145,7 @@ def test_stopped_task_is_found_among_others_on_a_later_page(ecs: Any, answers: S
     answers.add_response("describe_tasks", {"tasks": [{"taskArn": ARN.format(1), "startedBy": "other"}]})
     answers.add_response("list_tasks", {"taskArns": [ARN.format(2)]}, {**stopped, "nextToken": "more"})
     answers.add_response("describe_tasks", {"tasks": [{"taskArn": ARN.format(2), "startedBy": "uid"}]})
-    found = tasks.find_task(ecs, "builds", "uid", "family")
+    found = tasks.find_task(ecs, "builds", "uid", ["family"])
     assert found is not None
     assert found.arn == ARN.format(2)
 

@@ -10,6 +10,7 @@ from buildcache.api.cache import BuildCacheSpec
 from buildcache.core.action import DeleteSecurityGroup
 from buildcache.core.cache import executor_parts, plan
 from buildcache.core.desired import DesiredCache
+from buildcache.core.names import mounted_by
 from buildcache.core.observed import ObservedCache, Subnet
 from buildcache.core.plan import Plan, Use
 from buildcache.core.readiness import readiness
@@ -27,7 +28,7 @@ def converge(
     """Passes until nothing is done and nothing is waited for."""
     for _ in range(PASSES):
         step = next_plan(have)
-        if not step.actions and not step.waiting:
+        if not step.actions and not step.waiting and not step.coming:
             return have, step
         for action in step.actions:
             have = aws_parts.apply(have, action)
@@ -58,7 +59,12 @@ def shape(want: DesiredCache, have: ObservedCache) -> object:
     """A state without what may differ between two ways to it: revision numbers, and which subnet of a zone came first."""
     current = {revision.family: revision.content_hash for revision in executor_parts(want, have).values()}
     mounts = frozenset((mount.zone, mount.groups, mount.state) for mount in have.mounts)
-    return replace(have, revisions=(), mounts=()), current, mounts, len(have.revisions)
+    needed = {scope.name for scope in want.scopes}
+    points = frozenset(point.scope for point in have.access_points if point.scope in needed)
+    families = frozenset(mounted_by(family) is not None for family in current)
+    hashes = frozenset(content for family, content in current.items() if mounted_by(family) is None)
+    bare = replace(have, revisions=(), mounts=(), access_points=())
+    return bare, hashes, families, mounts, points, len(have.revisions)
 
 
 @given(st.data())
@@ -112,7 +118,7 @@ def test_what_is_not_ours_is_never_touched_and_does_not_keep_the_rest_from_an_en
     last = next_plan(have)
     assert last.actions == ()
     assert last.waiting == ()
-    assert all(conflict.reason is Reason.FOREIGN_RESOURCE for conflict in last.conflicts)
+    assert {conflict.reason for conflict in last.conflicts} <= {Reason.FOREIGN_RESOURCE, Reason.IMMUTABLE_FIELD}
     left = (have.build_group, have.cache_group, have.file_system, have.repository, have.log_group, *have.revisions)
     assert all(part in left for part in foreign)
 
@@ -126,6 +132,7 @@ def test_t32_t33_a_teardown_ends_with_nothing_of_ours_from_any_state(data: st.Da
     gone = (end.build_group, end.cache_group, end.file_system, end.repository, end.log_group)
     assert gone == (None,) * 5
     assert end.mounts == ()
+    assert end.access_points == ()
     assert end.revisions == ()
 
 

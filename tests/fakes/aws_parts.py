@@ -8,6 +8,7 @@ from buildcache.core import action as act
 from buildcache.core.action import Action
 from buildcache.core.names import CONTENT_HASH_TAG
 from buildcache.core.observed import (
+    AccessPoint,
     FileSystem,
     LogGroup,
     MountTarget,
@@ -32,7 +33,12 @@ def pass_time(have: ObservedCache) -> ObservedCache:
     if file_system is not None:
         file_system = None if file_system.state == "deleting" else replace(file_system, state="available")
     mounts = tuple(replace(mount, state="available") for mount in have.mounts if mount.state != "deleting")
-    return replace(have, file_system=file_system, mounts=mounts if file_system else ())
+    points = tuple(
+        replace(point, state="available")
+        for point in have.access_points
+        if point.state != "deleting" and (file_system is not None or point.file_system_id != FILE_SYSTEM)
+    )
+    return replace(have, file_system=file_system, mounts=mounts if file_system else (), access_points=points)
 
 
 def apply(have: ObservedCache, action: Action) -> ObservedCache:
@@ -88,6 +94,20 @@ def apply(have: ObservedCache, action: Action) -> ObservedCache:
             return _mount(have, action.mount_target_id, groups=action.groups)
         case act.DeleteMountTarget():
             return _mount(have, action.mount_target_id, state="deleting")
+        case act.CreateAccessPoint():
+            made_point = AccessPoint(
+                f"fsap-{len(have.access_points):08x}",
+                action.file_system_id,
+                "creating",
+                action.scope,
+                action.path,
+                0,
+                0,
+                action.tags,
+            )
+            return replace(have, access_points=(*have.access_points, made_point))
+        case act.DeleteAccessPoint():
+            return _point(have, action.access_point_id, state="deleting")
         case act.CreateRepository():
             made_repository = Repository(
                 action.name, "arn:repository", "uri", True, kms_key=action.kms_key, tags=action.tags
@@ -172,6 +192,9 @@ def _tags(
         case "ec2":
             role = "build_group" if have.build_group and have.build_group.id == resource.id else "cache_group"
             part = getattr(have, role)
+        case "efs" if resource.id.startswith("fsap-"):
+            point = next(point for point in have.access_points if point.id == resource.id)
+            return _point(have, point.id, tags=change(point.tags))
         case "efs":
             role, part = "file_system", have.file_system
         case "ecr":
@@ -197,6 +220,14 @@ def _mount(have: ObservedCache, mount_id: str, **changes: object) -> ObservedCac
         for mount in have.mounts
     )
     return replace(have, mounts=mounts)
+
+
+def _point(have: ObservedCache, point_id: str, **changes: object) -> ObservedCache:
+    points = tuple(
+        replace(point, **changes) if point.id == point_id else point  # type: ignore[arg-type]
+        for point in have.access_points
+    )
+    return replace(have, access_points=points)
 
 
 def _repository(have: ObservedCache, **changes: object) -> ObservedCache:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -64,7 +64,7 @@ class FakeExecutor:
             raise Unavailable("no usable answer (ReadTimeoutError)", operation="ecs:RunTask")
         return started
 
-    def find(self, cluster: Place, uid: str, family: str | None) -> Task | None:
+    def find(self, cluster: Place, uid: str, families: Sequence[str]) -> Task | None:
         self.looks += 1
         found = [
             task
@@ -72,7 +72,7 @@ class FakeExecutor:
             if task.started_by == uid
             and arn not in self.unlisted
             and arn not in self.unseen
-            and (family is not None or task.desired_status != "STOPPED")
+            and (families or task.desired_status != "STOPPED")
         ]
         return found[-1] if found else None
 
@@ -175,7 +175,13 @@ class FakeExecutor:
             if task.stopped_at is None or now - task.stopped_at < timedelta(hours=1):
                 return task
         arn = TASK_ARN.format(id=f"{len(self.tasks):032x}")
-        task = Task(arn=arn, started_by=request["startedBy"], version=1, created_at=now)
+        task = Task(
+            arn=arn,
+            started_by=request["startedBy"],
+            version=1,
+            created_at=now,
+            task_definition_arn=request["taskDefinition"],
+        )
         self.tasks[arn] = task
         self.tokens[token] = arn
         return task

@@ -24,6 +24,8 @@ FAST = Timing(
     file_system_deleting=0.05,
     mount_target_creating=0.05,
     mount_target_deleting=0.05,
+    access_point_creating=0.05,
+    access_point_deleting=0.05,
     backup_policy_changing=0.05,
 )
 START = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
@@ -174,6 +176,7 @@ def left_over(world: World) -> dict[str, list[str]]:
     found = {
         "groups": [group["GroupName"] for group in groups if group["GroupName"] != "default"],
         "file systems": [each["FileSystemId"] for each in client("efs").describe_file_systems()["FileSystems"]],
+        "access points": [each["AccessPointId"] for each in client("efs").describe_access_points()["AccessPoints"]],
         "repositories": [each["repositoryName"] for each in client("ecr").describe_repositories()["repositories"]],
         "log groups": [each["logGroupName"] for each in client("logs").describe_log_groups()["logGroups"]],
         "task definitions": list(families),

@@ -10,6 +10,8 @@ from buildcache.cli import gc
 from buildcache.cli.app import app
 from lab.aws import Aws
 from tests.reconcile.conftest import Cache, Calls, client, left_over, spec_of
+from tests.reconcile.test_cache import KANIKO
+from tests.reconcile.test_scopes import build
 
 
 @pytest.fixture
@@ -53,6 +55,25 @@ def test_fault_56_the_parts_of_a_cache_without_finalizer_are_found_and_removed(
         each.settle()
     assert calls.mutating() == []
     assert "0 gone ones" in run("--dry-run", living=[other.body]).output
+
+
+def test_access_points_are_found_and_removed_also_on_a_file_system_of_somebody_else(
+    cache: Cache, aws: Aws, run: Any
+) -> None:
+    efs = client("efs")
+    system = efs.create_file_system(CreationToken="theirs")["FileSystemId"]
+    while efs.describe_file_systems(FileSystemId=system)["FileSystems"][0]["LifeCycleState"] != "available":
+        pass
+    efs.create_mount_target(FileSystemId=system, SubnetId=aws.world.subnet_ids[0])
+    cache.spec.update(fileSystem={"management": "Observed", "id": system}, executors=[KANIKO])
+    cache.settle()
+    cache.view.builds = [build()]
+    cache.settle()
+    (point,) = efs.describe_access_points()["AccessPoints"]
+    assert point["AccessPointId"] in run("--dry-run", living=[]).output
+    done = run("--apply", living=[])
+    assert done.exit_code == 0, done.output
+    assert left_over(aws.world) == {"file systems": [system]}
 
 
 def test_what_was_left_on_purpose_goes_only_when_that_is_said(cache: Cache, aws: Aws, run: Any) -> None:

@@ -55,9 +55,16 @@ class Efs(EFSBackend):  # type: ignore[misc]  # moto carries no types
         for file_system in list(self.file_systems_by_id.values()):
             if file_system._due is not None and now >= file_system._due:
                 if file_system.life_cycle_state == "deleting":
-                    super().delete_file_system(file_system.file_system_id)
+                    self._delete_with_access_points(file_system.file_system_id)
                 else:
                     file_system.life_cycle_state, file_system._due = "available", None
+
+    def _delete_with_access_points(self, file_system_id: str) -> None:
+        """Let go of a file system: unlike mount targets its access points do not hold it, they go along."""
+        super().delete_file_system(file_system_id)
+        for point in list(self.access_points.values()):
+            if point.file_system_id == file_system_id:
+                super().delete_access_point(point.access_point_id)
 
     # --- file systems
 
@@ -214,6 +221,11 @@ class Efs(EFSBackend):  # type: ignore[misc]  # moto carries no types
                     AccessPointId=existing.access_point_id,
                 )
         self.available_file_system(kwargs["file_system_id"])
+        of_it = [one for one in self.access_points.values() if one.file_system_id == kwargs["file_system_id"]]
+        if len(of_it) >= self.timing.access_points_of_a_file_system:
+            raise EfsError(
+                "AccessPointLimitExceeded", f"The file system has {len(of_it)} access points, which is the most."
+            )
         created = super().create_access_point(client_token, **kwargs)
         created._state, created._due = "creating", time.monotonic() + self.timing.access_point_creating
         return created

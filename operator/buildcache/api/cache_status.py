@@ -66,7 +66,7 @@ class BuildCacheStatus(Api):
     parts: Annotated[
         tuple[Part, ...],
         Field(
-            max_length=64, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+            max_length=128, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
         ),
     ] = ()
     drift: Annotated[

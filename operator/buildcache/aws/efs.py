@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from buildcache.core.action import (
+    CreateAccessPoint,
     CreateFileSystem,
     CreateMountTarget,
+    DeleteAccessPoint,
     DeleteFileSystem,
     DeleteMountTarget,
     PutBackup,
@@ -14,14 +16,19 @@ from buildcache.core.action import (
     Tags,
     UpdateThroughput,
 )
-from buildcache.core.observed import FileSystem, MountTarget
+from buildcache.core.names import SCOPE_TAG
+from buildcache.core.observed import AccessPoint, FileSystem, MountTarget
 
 from .errors import Absent, translated
 from .tags import is_owned, key_value
 
 if TYPE_CHECKING:
     from types_boto3_efs import EFSClient
-    from types_boto3_efs.type_defs import FileSystemDescriptionTypeDef, MountTargetDescriptionTypeDef
+    from types_boto3_efs.type_defs import (
+        AccessPointDescriptionTypeDef,
+        FileSystemDescriptionTypeDef,
+        MountTargetDescriptionTypeDef,
+    )
 
 _SETTLED = ("available", "updating")
 
@@ -141,6 +148,60 @@ def delete_mount_target(client: "EFSClient", action: DeleteMountTarget) -> None:
             client.delete_mount_target(MountTargetId=action.mount_target_id)
     except Absent:
         return
+
+
+def observe_access_points(client: "EFSClient", owner: Tags, file_system_id: str | None = None) -> Sequence[AccessPoint]:
+    """Access points with our owner tags: of a file system, or of all that there are in the region."""
+    found: list[AccessPoint] = []
+    scope: Any = {} if file_system_id is None else {"FileSystemId": file_system_id}
+    try:
+        with translated("elasticfilesystem:DescribeAccessPoints", file_system_id or ""):
+            for page in client.get_paginator("describe_access_points").paginate(**scope):
+                found += [_access_point(each) for each in page["AccessPoints"]]
+    except Absent:
+        return []
+    return [point for point in found if is_owned(point.tags, owner)]
+
+
+def create_access_point(client: "EFSClient", action: CreateAccessPoint) -> None:
+    """Make the access point, for root: its requests are made as root whatever the task runs as."""
+    with translated("elasticfilesystem:CreateAccessPoint", f"{action.file_system_id}{action.path}"):
+        client.create_access_point(
+            ClientToken=action.client_token,
+            FileSystemId=action.file_system_id,
+            PosixUser={"Uid": 0, "Gid": 0},
+            RootDirectory={
+                "Path": action.path,
+                "CreationInfo": {"OwnerUid": 0, "OwnerGid": 0, "Permissions": "0755"},
+            },
+            Tags=key_value(action.tags),
+        )
+
+
+def delete_access_point(client: "EFSClient", action: DeleteAccessPoint) -> None:
+    """Remove the access point; the directory behind it stays."""
+    try:
+        with translated("elasticfilesystem:DeleteAccessPoint", action.access_point_id):
+            client.delete_access_point(AccessPointId=action.access_point_id)
+    except Absent:
+        return
+
+
+def _access_point(described: "AccessPointDescriptionTypeDef") -> AccessPoint:
+    tags = {tag["Key"]: tag["Value"] for tag in described.get("Tags", [])}
+    user: Any = described.get("PosixUser") or {}
+    # A secondary group would be one more right; ours have none.
+    plain = not user.get("SecondaryGids")
+    return AccessPoint(
+        id=described["AccessPointId"],
+        file_system_id=described["FileSystemId"],
+        state=described["LifeCycleState"],
+        scope=tags.get(SCOPE_TAG, ""),
+        path=described.get("RootDirectory", {}).get("Path", "/"),
+        uid=user.get("Uid") if plain else None,
+        gid=user.get("Gid") if plain else None,
+        tags=tags,
+    )
 
 
 def _with_settings(client: "EFSClient", described: "FileSystemDescriptionTypeDef", owner: Tags) -> FileSystem:

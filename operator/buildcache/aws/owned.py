@@ -22,6 +22,7 @@ def find_owned(clients: Clients, cluster_id: str) -> list[OwnedPart]:
     for kind, part_id, tags, more in (
         *_groups(clients),
         *_file_systems(clients),
+        *_access_points(clients),
         *_repositories(clients),
         *_log_groups(clients),
         *_definitions(clients),
@@ -53,6 +54,15 @@ def _file_systems(clients: Clients) -> _Found:
             for system in page["FileSystems"]:
                 tags = {tag["Key"]: tag["Value"] for tag in system["Tags"]}
                 yield "efs/FileSystem", system["FileSystemId"], tags, {}
+
+
+def _access_points(clients: Clients) -> _Found:
+    """Also those on a file system that is not ours."""
+    with translated("elasticfilesystem:DescribeAccessPoints"):
+        for page in clients.efs.get_paginator("describe_access_points").paginate():
+            for point in page["AccessPoints"]:
+                tags = {tag["Key"]: tag["Value"] for tag in point.get("Tags", [])}
+                yield "efs/AccessPoint", point["AccessPointId"], tags, {}
 
 
 def _repositories(clients: Clients) -> _Found:

@@ -8,7 +8,9 @@ from typing import assert_never
 from buildcache.core import action as act
 from buildcache.core import names
 from buildcache.core.action import Action
+from buildcache.core.cache_access_points import living_families, mounting_executors
 from buildcache.core.desired import DesiredCache
+from buildcache.core.errors import Denied
 from buildcache.core.observed import ObservedCache, Subnet, TaskRevision
 
 from . import ec2, ecr, ecs, efs, logs, tagging
@@ -27,16 +29,22 @@ class Wait:
 
 
 def observe(
-    clients: Clients, want: DesiredCache, old_families: Iterable[str], settled: ObservedCache | None = None
+    clients: Clients,
+    want: DesiredCache,
+    old_families: Iterable[str],
+    settled: ObservedCache | None = None,
+    former_file_system: str | None = None,
 ) -> ObservedCache:
-    """What AWS has of a cache. `old_families`: of executors that the spec no longer names.
+    """What AWS has of a cache. `old_families`: of executors that the spec no longer names; `former_file_system`: one that it named.
 
     `settled`: what an earlier look of this spec has found when nothing was to be done. What cannot change in place is then not read
     again: the content of task definition revisions, and the cluster, which no cache owns.
     """
-    families = [executor.family for executor in want.executors]
+    found = _with_access_points(clients, want, _observe(clients, want), former_file_system)
+    families = [executor.family for executor in (*want.executors, *mounting_executors(want, found))]
     families += [family for family in old_families if family not in families]
-    found = _observe(clients, want)
+    if settled is None and (found.access_points or want.scopes):
+        families += _stale_families(clients, want, found)
     return replace(
         found,
         cluster_state=settled.cluster_state if settled else ecs.observe_cluster(clients.ecs, want.cluster_arn),
@@ -50,7 +58,12 @@ def observe_for_teardown(clients: Clients, want: DesiredCache) -> ObservedCache:
     """What AWS has of a cache that goes: every family by its prefix, and nothing of what is not ours to delete."""
     families = ecs.find_families(clients.ecs, names.family_prefix(want.identity))
     owner = names.owner_tags(want.identity)
-    return replace(_observe(clients, want), revisions=tuple(ecs.observe_revisions(clients.ecs, families, owner)))
+    return replace(
+        _observe(clients, want),
+        # Of whatever file system: one that was only observed may have left the spec long ago.
+        access_points=tuple(efs.observe_access_points(clients.efs, owner)),
+        revisions=tuple(ecs.observe_revisions(clients.ecs, families, owner)),
+    )
 
 
 def apply(clients: Clients, action: Action) -> Wait | None:
@@ -99,6 +112,32 @@ def _observe(clients: Clients, want: DesiredCache) -> ObservedCache:
     )
 
 
+def _with_access_points(
+    clients: Clients, want: DesiredCache, found: ObservedCache, former: str | None
+) -> ObservedCache:
+    """Looked at only where a Build needs one, or where they are to go: a settled cache costs no more for them."""
+    used = found.file_system if want.file_system is not None else found.given_file_system
+    systems = [used.id] if used is not None and want.scopes else []
+    if not want.retain:
+        if want.file_system is None and found.file_system is not None and found.file_system.owned:
+            systems.append(found.file_system.id)
+        if former is not None and (used is None or used.id != former) and former not in systems:
+            systems.append(former)
+    owner = names.owner_tags(want.identity)
+    try:
+        points = [point for system in systems for point in efs.observe_access_points(clients.efs, owner, system)]
+    except Denied as denied:
+        return replace(found, unseen_access_points=str(denied))
+    return replace(found, access_points=tuple(points))
+
+
+def _stale_families(clients: Clients, want: DesiredCache, found: ObservedCache) -> list[str]:
+    """Families that mount an access point which is gone, or belong to an executor which is."""
+    listed = ecs.find_families(clients.ecs, names.family_prefix(want.identity))
+    living = living_families(want, found)
+    return [family for family in listed if names.mounted_by(family) is not None and family not in living]
+
+
 def _dns(clients: Clients, want: DesiredCache) -> bool:
     mounting = want.file_system is not None or want.given_file_system is not None
     return ec2.observe_dns(clients.ec2, want.vpc_id) if mounting else True
@@ -116,7 +155,7 @@ def _revisions(
     owner = names.owner_tags(want.identity)
     counts = Counter(revision.family for revision in settled)
     known = {revision.family: revision for revision in settled if counts[revision.family] == 1}
-    if len(families) == 1 or known.keys() != set(families):
+    if len(families) == 1 or not set(families) <= known.keys():
         alone = {revision.arn for revision in known.values()}
         return tuple(ecs.observe_revisions(clients.ecs, families, owner, alone))
     active = set(ecs.find_families(clients.ecs, names.family_prefix(want.identity)))
@@ -149,6 +188,10 @@ def _apply(clients: Clients, action: Action) -> None:
             efs.set_mount_target_groups(clients.efs, action)
         case act.DeleteMountTarget():
             efs.delete_mount_target(clients.efs, action)
+        case act.CreateAccessPoint():
+            efs.create_access_point(clients.efs, action)
+        case act.DeleteAccessPoint():
+            efs.delete_access_point(clients.efs, action)
         case act.CreateRepository():
             ecr.create_repository(clients.ecr, action)
         case act.MakeTagsMutable():

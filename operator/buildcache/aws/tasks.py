@@ -72,10 +72,10 @@ def describe_tasks(ecs: ECSClient, cluster: str, arns: Sequence[str]) -> Describ
     return Described(tasks, frozenset(missing & set(arns)))
 
 
-def find_task(ecs: ECSClient, cluster: str, started_by: str, family: str | None) -> Task | None:
-    """The newest task that was started by this name; stopped ones are looked for too when a family is given.
+def find_task(ecs: ECSClient, cluster: str, started_by: str, families: Iterable[str] = ()) -> Task | None:
+    """The newest task that was started by this name; stopped ones are looked for too in the families that are given.
 
-    Two questions, because `startedBy` may be the only filter and then shows only tasks that shall run.
+    More than one question, because `startedBy` may be the only filter and then shows only tasks that shall run.
     """
     listed = [arn for arns in _pages(ecs, {"cluster": cluster, "startedBy": started_by}) for arn in arns]
     if listed:
@@ -83,10 +83,14 @@ def find_task(ecs: ECSClient, cluster: str, started_by: str, family: str | None)
         # Listed under our name, so it is ours, also when ECS cannot describe it yet.
         unseen = [Task(arn=arn, started_by=started_by) for arn in listed if arn not in {task.arn for task in seen}]
         return _newest([*seen, *unseen])
-    if family is None:
-        return None
-    stopped = _pages(ecs, {"cluster": cluster, "family": family, "desiredStatus": "STOPPED"})
-    return _newest(task for task in _described(ecs, cluster, stopped) if task.started_by == started_by)
+    stopped = (
+        task
+        for family in families
+        for task in _described(
+            ecs, cluster, _pages(ecs, {"cluster": cluster, "family": family, "desiredStatus": "STOPPED"})
+        )
+    )
+    return _newest(task for task in stopped if task.started_by == started_by)
 
 
 def stop_task(ecs: ECSClient, cluster: str, arn: str, reason: str) -> Task | None:

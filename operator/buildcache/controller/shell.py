@@ -9,12 +9,15 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, Self
 
 from buildcache.api.meta import FINISHED_LABEL
+from buildcache.core import scope
 from buildcache.core.admission import concurrency, next_up
 from buildcache.core.expiry import expires_at
+from buildcache.core.status import Reason
 from buildcache.reconcile.outcome import Reconciler
 
 from .metrics import Metrics
@@ -113,7 +116,7 @@ class Shell:
         # A poll finds hundreds of tasks changed at once: a Build that comes meanwhile must find a worker.
         self.builds = lane("Build", builds, for_builds, max(1, for_builds // 2), self._build_settled)
         self._retention = Retention()
-        self._shown: dict[Key, object] = {}
+        self._shown: dict[Key, _Shown] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -277,16 +280,21 @@ class Shell:
     def _build_settled(self, key: Key, done: Done) -> None:
         if done.changed and done.body is not None:
             self._retention.note(done.body)
-            self._tell_cache(done.body)
+            self._tell_cache(done.body, now=_waits_for_cache(done.body))
             if is_terminal(done.body) or self._store.get(key) is None:
                 self._wake_next(done.body)
 
     def _cache_settled(self, key: Key, done: Done) -> None:
         self._tell_builds(key, self._store.get(key))
 
-    def _tell_cache(self, build: Body) -> None:
+    def _tell_cache(self, build: Body, *, now: bool = False) -> None:
+        """Look at the BuildCache for its numbers, soon; `now`: because the Build waits for something of it."""
         cache = cache_of(build)
-        if cache is not None and self._store.get(cache) is not None:
+        if cache is None or self._store.get(cache) is None:
+            return
+        if now:
+            self.caches.add(cache, forced=True)
+        else:
             self.caches.add_after(cache, QUEUE_DELAY)
 
     def _wake_next(self, ended: Body) -> None:
@@ -294,32 +302,56 @@ class Shell:
         cache = cache_of(ended)
         if cache is None:
             return
-        seen = self._store.line_of(cache.namespace, cache.name)
-        for uid in next_up(seen, concurrency(self._store.get(cache))) if seen.waiting else ():
+        seen, body = self._store.line_of(cache.namespace, cache.name), self._store.get(cache)
+        if not seen.waiting:
+            return
+        if scope.has_file_system(body):
+            seen = scope.with_held_up(seen, body, self._store.builds_of(cache.namespace, cache.name), self._now())
+        for uid in next_up(seen, concurrency(body)):
             self._poke(uid, urgent=True)
 
     def _tell_builds(self, key: Key, cache: Body | None) -> None:
-        shown = _shown(cache)
-        if self._shown.get(key) == shown:
+        shown, before = _shown(cache), self._shown.get(key)
+        if before == shown:
             return
         if shown is None:
             self._shown.pop(key, None)
         else:
             self._shown[key] = shown
+        # Access points come and go with the Builds that need them, which is news for those that wait for one only.
+        only_parts = before is not None and shown is not None and before.rest == shown.rest
         for build in self._store.builds_of(key.namespace, key.name):
+            if only_parts and not _waits_for_cache(build):
+                continue
             metadata = build["metadata"]
             self.builds.add(Key("Build", metadata["namespace"], metadata["name"]), urgent=False, forced=True)
 
 
-def _shown(cache: Body | None) -> object:
-    """Return of a BuildCache what its Builds wait for: another spec, a deletion, another condition."""
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """Of a BuildCache what its Builds wait for."""
+
+    rest: object
+    """Another spec, a deletion, another condition."""
+    parts: object
+
+
+def _shown(cache: Body | None) -> _Shown | None:
     if cache is None:
         return None
-    metadata = cache["metadata"]
-    conditions = (cache.get("status") or {}).get("conditions") or ()
-    return (
+    metadata, status = cache["metadata"], cache.get("status") or {}
+    conditions = status.get("conditions") or ()
+    rest = (
         metadata["uid"],
         metadata.get("generation"),
         metadata.get("deletionTimestamp"),
         tuple((item.get("type"), item.get("status"), item.get("reason")) for item in conditions),
     )
+    return _Shown(
+        rest, tuple((item.get("name"), item.get("id"), item.get("state")) for item in status.get("parts") or ())
+    )
+
+
+def _waits_for_cache(build: Body) -> bool:
+    conditions = (build.get("status") or {}).get("conditions") or ()
+    return any((item.get("type"), item.get("reason")) == ("Succeeded", Reason.WAITING_FOR_CACHE) for item in conditions)

@@ -15,6 +15,7 @@ from .status import (
     LOG_GROUP_PART,
     REPOSITORY_PART,
     TASK_DEFINITIONS_PART,
+    access_point_part,
     executor_part,
 )
 from .tasks import TaskDefinition
@@ -134,6 +135,25 @@ class DeleteMountTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class CreateAccessPoint:
+    """The access point of a scope, whose directory EFS makes at the first mount. Not idempotent: planned only when none was seen."""
+
+    file_system_id: str
+    client_token: str
+    scope: str
+    path: str
+    tags: Tags
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteAccessPoint:
+    """Remove an access point; what is behind it stays on the file system."""
+
+    access_point_id: str
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
 class CreateRepository:
     """A repository with mutable tags: an engine writes its cache under the same tag again and again."""
 
@@ -201,6 +221,8 @@ class RegisterTaskDefinition:
     executor: str
     definition: TaskDefinition
     tags: Tags
+    scope: bool = False
+    """Whether it mounts a scope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +271,8 @@ Action = (
     | CreateMountTarget
     | SetMountTargetGroups
     | DeleteMountTarget
+    | CreateAccessPoint
+    | DeleteAccessPoint
     | CreateRepository
     | MakeTagsMutable
     | PutLifecyclePolicy
@@ -262,6 +286,13 @@ Action = (
     | TagResource
     | UntagResource
 )
+
+
+def is_for_a_build(action: Action) -> bool:
+    """Tell whether an action only makes what a Build needs first: no difference between the spec and AWS."""
+    if isinstance(action, RegisterTaskDefinition):
+        return action.scope
+    return isinstance(action, CreateAccessPoint)
 
 
 def mount_target_part(zone: str) -> str:
@@ -299,6 +330,10 @@ def difference(action: Action) -> Drift:
             return Drift(part=mount_target_part(action.zone), field="securityGroups", want=want)
         case DeleteMountTarget():
             return Drift(part=mount_target_part(action.zone), field="exists", want="false", have="true")
+        case CreateAccessPoint():
+            return Drift(part=access_point_part(action.scope), field="exists", want="true", have="false")
+        case DeleteAccessPoint():
+            return Drift(part=access_point_part(action.scope), field="exists", want="false", have="true")
         case CreateRepository():
             return Drift(part=REPOSITORY_PART, field="exists", want="true", have="false")
         case MakeTagsMutable():

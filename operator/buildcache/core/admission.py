@@ -9,7 +9,7 @@ and when the limit is lowered. So a Build that may have a task never goes back i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from buildcache.api.cache import Limits
@@ -28,6 +28,9 @@ class Line:
 
     waiting: tuple[str, ...] = ()
     """UIDs of those that were not, in the order of their creation."""
+
+    held_up: Mapping[str, str] = field(default_factory=dict)
+    """Of these, the ones that wait for another Build of their service (`scope.py`), with its name: they take no place meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +81,25 @@ def turn(uid: str, seen: Line, limits: Limits, *, known: bool) -> Admitted | InL
     """Decide about a Build that has not been admitted. `known`: it has been told that it waits, so it is not turned away any more.
 
     Each one counts all that are before it as if they had started already. So whoever decides at the same time, and in whatever order,
-    there are never more than the limit, and none overtakes.
+    there are never more than the limit, and none overtakes but those who wait for another Build.
     """
-    position = seen.waiting.index(uid) if uid in seen.waiting else len(seen.waiting)
+    before = seen.waiting[: seen.waiting.index(uid)] if uid in seen.waiting else seen.waiting
+    standing = sum(1 for each in before if each in seen.held_up)
     free = max(0, limits.max_concurrent_builds - seen.running)
-    if position < free:
+    ahead = len(before) - standing - free
+    queued = max(0, ahead) + standing
+    full = not known and queued >= limits.max_queued_builds
+    # Where no more may wait, a Build that there is room for runs at once, without its scope: a cache turns nobody away.
+    if ahead < 0 and (uid not in seen.held_up or full):
         return Admitted()
-    if not known and position - free >= limits.max_queued_builds:
-        return Full(position - free)
-    return InLine(position - free)
+    if full:
+        return Full(queued)
+    return InLine(queued if uid in seen.held_up else ahead)
 
 
 def next_up(seen: Line, most: int) -> tuple[str, ...]:
     """UIDs of the waiting Builds that there is room for."""
-    return seen.waiting[: max(0, most - seen.running)]
+    return tuple(uid for uid in seen.waiting if uid not in seen.held_up)[: max(0, most - seen.running)]
 
 
 def concurrency(cache: Mapping[str, Any] | None) -> int:

@@ -7,7 +7,7 @@ its own but the finalizer is told in docs/decisions/004-launch-exactly-once.md.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -18,12 +18,13 @@ from buildcache.api.executor import Executor
 from buildcache.api.meta import FINALIZER, Condition, Metadata, seconds
 from buildcache.api.problems import summary
 
-from . import tasks
+from . import scope, tasks
 from .admission import Admitted, Full, Line, turn
 from .errors import Rejected
 from .flags import Flags, Refused, Stores
 from .names import Identity, family
 from .resolve import resolve, stores
+from .scope import Coming, Mounted, Without
 from .status import BUILD_GROUP_PART, ConditionType, Reason, executor_part, find_condition
 from .task_outcome import Failed
 from .task_state import RECORD_LIFE, TaskRef
@@ -106,6 +107,8 @@ class CacheChoice:
     ref: str | None = None
     reason: Reason | None = None
     message: str = ""
+    unmounted: str = ""
+    """Why the run does not have its cache mounts, when it could have had them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,18 +118,27 @@ class StartTask:
     executor: Executor
     region: str
     cluster_arn: str
-    family: str
-    task_definition_arn: str
+    families: tuple[str, ...]
+    """Where a task of this Build may be found that was started before: with the scope, or without."""
     request: Mapping[str, Any]
     cache: CacheChoice
+    not_yet: Wait | None = None
+    """What it waits for when it is its turn."""
 
 
 def admit(
-    build: Build, cache: BuildCache | None, *, cluster_id: str, attempt: int, now: datetime
+    build: Build,
+    cache: BuildCache | None,
+    *,
+    cluster_id: str,
+    attempt: int,
+    now: datetime,
+    builds: Sequence[Mapping[str, Any]] = (),
 ) -> Wait | Failed | StartTask:
     """Decide whether the Build's task can be started, on which executor and with how much of the cache.
 
-    A cache never blocks a build: only a missing executor makes it wait, stores that are not ready are left out.
+    A cache never blocks a build: only a missing executor makes it wait, stores that are not ready are left out. `builds`: all of the
+    cache that have not ended, where Builds can mount its file system.
     """
     name = build.spec.cache_ref.name
     if cache is None:
@@ -156,6 +168,14 @@ def admit(
         )
         return _wait_or(Reason.QUEUE_TIMEOUT, f"BuildCache {name} does not have {absent} yet", build, now)
     owner = Identity(cluster_id, cache.metadata.namespace, cache.metadata.name, cache.metadata.uid)
+    families = [family(owner, executor.name)]
+    mount = scope.choose(
+        cache, executor, build, builds, left=-overdue(build, now) - scope.margin(seconds(build.spec.timeouts.queue))
+    )
+    if isinstance(mount, Mounted):
+        task_definition = mount.task_definition_arn
+    if (mounting := scope.definition_of(cache, executor, build.spec.service)) is not None:
+        families.append(family_of(mounting))
     try:
         request = tasks.run_task(
             owner,
@@ -178,11 +198,24 @@ def admit(
         executor=executor,
         region=cache.spec.region,
         cluster_arn=cache.spec.cluster_arn,
-        family=family(owner, executor.name),
-        task_definition_arn=task_definition,
+        families=tuple(families),
         request=request,
-        cache=_choose(build, cache, offered, resolved.flags),
+        cache=_choose(build, cache, offered, resolved.flags, mount),
+        not_yet=_wait_for_scope(mount, build, now),
     )
+
+
+def family_of(task_definition_arn: str) -> str:
+    """The family in the ARN of a revision."""
+    return task_definition_arn.rpartition("/")[2].rpartition(":")[0]
+
+
+def _wait_for_scope(mount: Mounted | Coming | Without, build: Build, now: datetime) -> Wait | None:
+    if not isinstance(mount, Coming):
+        return None
+    name = build.spec.cache_ref.name
+    left = -overdue(build, now)
+    return Wait(Reason.WAITING_FOR_CACHE, f"BuildCache {name}: {mount.message}", again_after=min(CACHE_PERIOD, left))
 
 
 def unreadable(build: Build, why: str, now: datetime) -> Wait | Failed:
@@ -238,7 +271,15 @@ def in_line(build: Build, cache: BuildCache, seen: Line, now: datetime) -> Admit
             f"{step.position} Builds were before it",
             hint="raise limits.maxConcurrentBuilds of the BuildCache, or the Build's timeouts.queue",
         )
-    return Wait(Reason.QUEUED, "", again_after=min(step.again_after, -late), position=step.position)
+    again_after, message = min(step.again_after, -late), ""
+    if (rival := seen.held_up.get(build.metadata.uid)) is not None:
+        message = (
+            f"waits for Build {rival}: one build at a time writes the cache mounts of service {build.spec.service}; "
+            "shortly before the end of timeouts.queue it runs without them"
+        )
+        # It is woken when the other one ends; to the end of its patience it looks by itself.
+        again_after = max(1.0, min(again_after, -late - scope.margin(seconds(build.spec.timeouts.queue))))
+    return Wait(Reason.QUEUED, message, again_after=again_after, position=step.position)
 
 
 def _wait_or(timed_out: Reason, message: str, build: Build, now: datetime) -> Wait | Failed:
@@ -254,7 +295,14 @@ def _wait_or(timed_out: Reason, message: str, build: Build, now: datetime) -> Wa
     return Wait(Reason.WAITING_FOR_CACHE, message, again_after=min(CACHE_PERIOD, left))
 
 
-def _choose(build: Build, cache: BuildCache, offered: Stores, flags: Flags) -> CacheChoice:
+def _choose(
+    build: Build, cache: BuildCache, offered: Stores, flags: Flags, mount: Mounted | Coming | Without
+) -> CacheChoice:
+    why = mount.why if isinstance(mount, Without) else ""
+    return replace(_layers(build, cache, offered, flags), unmounted=why)
+
+
+def _layers(build: Build, cache: BuildCache, offered: Stores, flags: Flags) -> CacheChoice:
     if build.spec.cache.mode == "None":
         return CacheChoice(reason=Reason.NOT_REQUESTED, message="spec.cache.mode is None")
     name = cache.metadata.name

@@ -15,7 +15,7 @@ from buildcache.api.build_status import BuildStatus, CacheResult, Failure, Image
 from buildcache.api.meta import Condition, Metadata
 
 from .build import Finished, created_at, is_terminal, moment
-from .build_status import Stamp, closed, with_, with_attempt
+from .build_status import UNMOUNTED, Stamp, closed, with_, with_attempt
 from .report import Report
 from .status import (
     ConditionType,
@@ -193,6 +193,7 @@ def _cache_used(
     known = find_condition(conditions, ConditionType.CACHE_USED)
     if known is not None and known.status == "False":
         return tuple(conditions)
+    unmounted = f"; {known.message}" if known is not None and known.message.startswith(UNMOUNTED) else ""
     if trouble := _cache_trouble(report):
         used, (reason, message) = False, trouble
     elif report.steps is None:
@@ -202,6 +203,7 @@ def _cache_used(
         total, cached = report.steps
         used, message = True, f"{cached} of {total} steps from {cache.ref if cache and cache.ref else 'the cache'}"
         reason = Reason.COLD if cached == 0 else Reason.HIT if cached == total else Reason.PARTIAL_HIT
+    message += unmounted
     return set_condition(
         conditions, ConditionType.CACHE_USED, used, reason, message, generation=at.generation, now=at.now
     )

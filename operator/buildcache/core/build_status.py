@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from buildcache.api.build import Build
 from buildcache.api.build_status import Attempt, BuildStatus, CacheResult, ExecutorStatus, Logs, QueuePosition
@@ -24,6 +24,9 @@ from .task_state import Task, TaskRef
 from .tasks import BUILD
 
 KEPT_ATTEMPTS = 5
+
+UNMOUNTED = "without its cache mounts: "
+"""What a message of CacheUsed says, before why, of a run that could have mounted the file system and did not."""
 
 _CODE = 64
 """Bound of a stop code: that of the schema."""
@@ -49,10 +52,13 @@ def pending(status: BuildStatus, reason: Reason, message: str, at: Stamp) -> Bui
     return with_(status, at, conditions=conditions)
 
 
-def queued(status: BuildStatus, position: int, limit: int, at: Stamp) -> BuildStatus:
-    """The Build stands in its cache's line."""
+def queued(status: BuildStatus, position: int, limit: int, at: Stamp, message: str = "") -> BuildStatus:
+    """The Build stands in its cache's line; `message`: for another reason than that there is no room."""
     # The place is in its own field: a message that changed with it would move the conditions too.
-    message = f"the BuildCache runs {limit} builds at once; status.queue.position says how many are before this one"
+    message = (
+        message
+        or f"the BuildCache runs {limit} builds at once; status.queue.position says how many are before this one"
+    )
     return pending(with_(status, at, queue=QueuePosition(position=position)), Reason.QUEUED, message, at)
 
 
@@ -80,7 +86,20 @@ def adopted(status: BuildStatus, task: Task, at: Stamp) -> BuildStatus:
     started = timestamp(task.created_at or at.now)
     stop_request = last.stop_request if last is not None and last.task_arn is None else None
     row = Attempt(number=attempt_number(status), task_arn=task.arn, started_at=started, stop_request=stop_request)
-    return with_(with_attempt(status, row), at, start_time=status.start_time or started)
+    status = _started_from(with_attempt(status, row), task)
+    return with_(status, at, start_time=status.start_time or started)
+
+
+def _started_from(status: BuildStatus, task: Task) -> BuildStatus:
+    """Note what the task was really started from, as ECS says: others decide by it whether they may mount the scope.
+
+    That is not always what was asked for: a request that is repeated after a crash is answered with the task of the first one.
+    """
+    known = status.executor
+    if known is None or known.task_definition_arn == (task.task_definition_arn or None):
+        return status
+    update = {"task_definition_arn": task.task_definition_arn or None}
+    return status.model_copy(update={"executor": known.model_copy(update=update)})
 
 
 def disowned(status: BuildStatus) -> BuildStatus:
@@ -92,7 +111,7 @@ def launched(status: BuildStatus, build: Build, start: StartTask, task: Task, at
     """RunTask has given a task."""
     status = adopted(status, task, at)
     executor = ExecutorStatus(
-        name=start.executor.name, engine=start.executor.engine, task_definition_arn=start.task_definition_arn
+        name=start.executor.name, engine=start.executor.engine, task_definition_arn=task.task_definition_arn or None
     )
     status = with_(
         status,
@@ -108,6 +127,8 @@ def launched(status: BuildStatus, build: Build, start: StartTask, task: Task, at
 
 def followed(status: BuildStatus, task: Task, at: Stamp) -> BuildStatus:
     """The task is on its way, or has stopped and its result is being collected."""
+    if task.task_definition_arn:
+        status = _started_from(status, task)
     if task.phase == "Provisioning":
         return pending(status, Reason.PROVISIONING, "ECS places the task and pulls its images", at)
     last = status.attempts[-1] if status.attempts else None
@@ -163,10 +184,14 @@ def _choice(choice: CacheChoice) -> CacheResult:
 
 
 def _cache_not_used(conditions: Sequence[Condition], choice: CacheChoice, at: Stamp) -> tuple[Condition, ...]:
-    if choice.reason is None:
+    message = "; ".join(filter(None, (choice.message, choice.unmounted and f"{UNMOUNTED}{choice.unmounted}")))
+    if choice.reason is None and not choice.unmounted:
         return remove_condition(conditions, ConditionType.CACHE_USED)
+    # Of a build that has its layer cache the end will tell; that it has no cache mounts is known now, and kept until then.
+    used: Literal["Unknown"] | bool = "Unknown" if choice.reason is None else False
+    reason = choice.reason or Reason.NOT_READY
     return set_condition(
-        conditions, ConditionType.CACHE_USED, False, choice.reason, choice.message, generation=at.generation, now=at.now
+        conditions, ConditionType.CACHE_USED, used, reason, message, generation=at.generation, now=at.now
     )
 
 

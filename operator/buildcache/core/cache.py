@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from . import action as act
 from .action import Action
+from .cache_access_points import mounting_executors, plan_access_points
 from .cache_file_system import plan_file_system, subnet_conflicts
 from .desired import ANYWHERE, NFS, DesiredCache, DesiredExecutor
 from .names import CONTENT_HASH_TAG, GroupRole
@@ -27,6 +28,7 @@ def plan(want: DesiredCache, have: ObservedCache, use: Use | None = None) -> Pla
         Plan(conflicts=subnet_conflicts(want, have))
         + _groups(want, have)
         + plan_file_system(want, have, use)
+        + plan_access_points(want, have, use)
         + _repository(want, have)
         + _log_group(want, have)
         + _executors(want, have, use)
@@ -182,11 +184,13 @@ def _executors(want: DesiredCache, have: ObservedCache, use: Use) -> Plan:
         message = f"spec.clusterARN: cluster {want.cluster_arn} {state}: create it, or name another one"
         result += Plan(conflicts=(Conflict(CLUSTER_PART, Reason.CLUSTER_NOT_FOUND, message),))
     keep = set(use.running)
-    for executor in want.executors:
+    on_demand = mounting_executors(want, have)
+    for executor in (*want.executors, *on_demand):
         current = current_revision(executor, have)
         ours = {each.arn for each in have.revisions if each.owned and each.family == executor.family}
         if current is None:
-            result += Plan((act.RegisterTaskDefinition(executor.name, executor.definition, want.tags),))
+            scope = executor in on_demand
+            result += Plan((act.RegisterTaskDefinition(executor.name, executor.definition, want.tags, scope),))
             keep |= ours
         elif current.arn in use.published:
             keep.add(current.arn)
@@ -205,5 +209,6 @@ def _executors(want: DesiredCache, have: ObservedCache, use: Use) -> Plan:
 
 def executor_parts(want: DesiredCache, have: ObservedCache) -> Mapping[str, TaskRevision]:
     """Part name → the revision that Builds are to use."""
-    found = {executor_part(each.name): usable_revision(each, have) for each in want.executors}
+    executors = (*want.executors, *mounting_executors(want, have))
+    found = {executor_part(each.name): usable_revision(each, have) for each in executors}
     return {part: revision for part, revision in found.items() if revision is not None}

@@ -1,11 +1,11 @@
 """The file system's share of a BuildCache's plan: its settings, and a mount target for each zone."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from . import action as act
 from .action import Action, mount_target_part
 from .desired import DesiredCache, DesiredFileSystem
-from .observed import AVAILABLE, FileSystem, MountTarget, ObservedCache
+from .observed import AVAILABLE, AccessPoint, FileSystem, MountTarget, ObservedCache
 from .plan import Blocked, Conflict, Plan, Use, foreign
 from .status import FILE_SYSTEM_PART, Reason
 from .tagging import plan_tags
@@ -162,9 +162,20 @@ def _mount_target(mount: MountTarget, groups: frozenset[str]) -> Plan:
     return Plan()
 
 
-def remove_file_system(want: DesiredCache, have: ObservedCache, file_system: FileSystem) -> Plan:
-    """Mount targets first, all of them; the file system when none is left."""
+def remove_access_points(points: Iterable[AccessPoint]) -> Plan:
+    """Ours go, and are waited for."""
     result = Plan()
+    for point in points:
+        if point.state in GOING:
+            result += Plan(waiting=(f"access point {point.id} is being deleted",))
+        else:
+            result += Plan((act.DeleteAccessPoint(point.id, point.scope),))
+    return result
+
+
+def remove_file_system(want: DesiredCache, have: ObservedCache, file_system: FileSystem) -> Plan:
+    """Access points and mount targets first, all of them; the file system when none is left."""
+    result = remove_access_points(point for point in have.access_points if point.file_system_id == file_system.id)
     for mount in have.mounts:
         if mount.state in GOING:
             message = f"mount target {mount.id} is being deleted"
@@ -177,7 +188,7 @@ def remove_file_system(want: DesiredCache, have: ObservedCache, file_system: Fil
             )
         else:
             result += Plan((act.DeleteMountTarget(mount.id, mount.zone),))
-    if have.mounts:
+    if have.mounts or result != Plan():
         return result
     if file_system.state == "deleting":
         return Plan(waiting=(f"file system {file_system.id} is being deleted",))

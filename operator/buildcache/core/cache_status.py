@@ -1,14 +1,14 @@
 """The status of a BuildCache: what came of a pass, in conditions. Pure, and made after failures too."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from buildcache.api.cache import BuildCache
 from buildcache.api.cache_status import BuildCacheStatus, Drift, Efficiency, QueueStatus
 from buildcache.api.meta import Condition
 
-from .action import Action, CreateFileSystem, difference
+from .action import Action, CreateFileSystem, difference, is_for_a_build
 from .cache import CLUSTER_PART
 from .cache_facts import facts
 from .cache_file_system import SUBNETS_PART
@@ -69,6 +69,8 @@ class Pass:
     """What AWS itself asked to wait for, beside the plan's own."""
     trouble: Trouble | None = None
     blocked: Blocked | None = None
+    refused: frozenset[str] = frozenset()
+    """Parts for which an action failed for a reason that only a person can take away."""
 
 
 def cache_status(
@@ -76,7 +78,8 @@ def cache_status(
 ) -> BuildCacheStatus:
     """The whole status after a pass over an object that stays."""
     generation = cache.metadata.generation
-    status = facts(cache, want, done.have, queue, worth)
+    status = facts(cache, want, done.have, queue, worth, done.refused)
+    done = _without_what_builds_need(done)
     conditions = _parts_ready(status.conditions, want, done, generation, now)
     conditions = _ready(conditions, cache, done, generation, now)
     held_back = cache.spec.suspend or cache.spec.reconcile_policy == "Report"
@@ -90,6 +93,12 @@ def cache_status(
     return status.model_copy(
         update={"drift": drift if done.have is not None else status.drift, "conditions": conditions}
     )
+
+
+def _without_what_builds_need(done: Pass) -> Pass:
+    """What is made for a Build that needs it first is neither drift nor work on the spec: rows of `status.parts` show it."""
+    plan = replace(done.plan, actions=tuple(each for each in done.plan.actions if not is_for_a_build(each)))
+    return replace(done, plan=plan, applied=tuple(each for each in done.applied if not is_for_a_build(each)))
 
 
 def deleting_status(

@@ -48,6 +48,15 @@ class DesiredExecutor:
 
 
 @dataclass(frozen=True, slots=True)
+class DesiredScope:
+    """A scope that a Build needs, and the executors that are to mount it."""
+
+    name: str
+    path: str
+    executors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DesiredCache:
     """All parts of one cache. Names are there also for parts that are not wanted: what is to go must be found first."""
 
@@ -70,10 +79,17 @@ class DesiredCache:
     log_retention_days: int
     executors: tuple[DesiredExecutor, ...]
     retain: bool
+    scopes: tuple[DesiredScope, ...] = ()
 
 
-def desired(spec: BuildCacheSpec, identity: names.Identity, *, runner_image: str) -> DesiredCache:
-    """Every wanted part with its name, tags and content."""
+def desired(
+    spec: BuildCacheSpec,
+    identity: names.Identity,
+    *,
+    runner_image: str,
+    scopes: Mapping[str, tuple[str, ...]] | None = None,
+) -> DesiredCache:
+    """Every wanted part with its name, tags and content. `scopes`: those that Builds need now, with their executors."""
     stores = spec.enabled
     given = spec.file_system.id if stores and spec.file_system is not None else None
     repository_name = spec.registry.repository_name or names.repository_name(identity)
@@ -112,6 +128,10 @@ def desired(spec: BuildCacheSpec, identity: names.Identity, *, runner_image: str
             for executor in spec.executors
         ),
         retain=spec.deletion_policy == "Retain",
+        scopes=tuple(
+            DesiredScope(scope, names.scope_path(identity, scope), executors)
+            for scope, executors in (scopes or {}).items()
+        ),
     )
 
 

@@ -25,12 +25,19 @@ KEYS_TAG = f"{TAG_PREFIX}tag-keys"
 """On every part: which keys of `spec.tags` are on it, so that one that leaves the spec leaves the part, and no other does."""
 
 UID_TAG = f"{TAG_PREFIX}uid"
+SCOPE_TAG = f"{TAG_PREFIX}scope"
+"""On an access point: the scope whose cache mounts are behind it."""
 
 _TOKEN_LIMIT = 64  # EFS CreationToken and ClientToken, ECS clientToken
 _GROUP_LIMIT = 255
 _REPOSITORY_LIMIT = 256
 _LOG_GROUP_LIMIT = 512
 _FAMILY_LIMIT = 255
+_PATH_LIMIT = 100  # of an access point's root directory, with at most four levels
+_UID_LENGTH = 36
+_LEAF_LIMIT = _PATH_LIMIT - len("/buildcache/") - _UID_LENGTH - len("/amd64/")
+_LEAF = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", re.ASCII)
+_MOUNTING = re.compile(r"-(fsap-[0-9a-f]{8,40})(?![0-9a-z])")
 _DIGEST = 10  # hex digits of a hash inside a readable name: 40 bits, and only names that share the rest can meet
 
 
@@ -80,6 +87,42 @@ def family(identity: Identity, executor_name: str) -> str:
     if letters == executor_name and len(prefix) + len(letters) <= _FAMILY_LIMIT:
         return prefix + letters
     return prefix + _fit(letters, _hash("executor", executor_name)[:_DIGEST], _FAMILY_LIMIT - len(prefix))
+
+
+def scope_name(service: str, platform: str) -> str:
+    """The scope of a service's cache mounts: `amd64/web`. Files of two architectures in one directory would be of use to neither.
+
+    A service that is no legal directory name, or too long, is mapped and gets a hash behind an `@`, which no other has in it: so two
+    services never share a directory, whatever somebody calls them.
+    """
+    if _LEAF.fullmatch(service) and len(service) <= _LEAF_LIMIT:
+        leaf = service
+    else:
+        digest = _hash("scope", service)[:_DIGEST]
+        readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", service).lstrip(".")[: _LEAF_LIMIT - _DIGEST - 1] or "svc"
+        leaf = f"{readable}@{digest}"
+    return f"{platform.rpartition('/')[2]}/{leaf}"
+
+
+def scope_path(identity: Identity, scope: str) -> str:
+    """Root directory of a scope's access point. The UID is in it because BuildCaches may share a file system that they observe."""
+    return f"/buildcache/{identity.uid[:_UID_LENGTH]}/{scope}"
+
+
+def access_point_token(identity: Identity, file_system_id: str, scope: str) -> str:
+    """EFS ClientToken: the same scope asks for the same access point as long as its file system is the same."""
+    return "ap-" + _hash("access-point", identity.cluster_id, identity.uid, file_system_id, scope)[: _TOKEN_LIMIT - 3]
+
+
+def scope_family(identity: Identity, executor_name: str, access_point_id: str) -> str:
+    """Family of the task definitions of an executor that mount an access point. Its id is in it as it is: `mounted_by` reads it."""
+    return family(identity, f"{executor_name}-{access_point_id}")
+
+
+def mounted_by(family_name: str) -> str | None:
+    """The access point that task definitions of a family mount; None: of a plain family, or one that is not ours."""
+    found = _MOUNTING.findall(family_name)
+    return found[-1] if found else None
 
 
 def owner_tags(identity: Identity) -> dict[str, str]:

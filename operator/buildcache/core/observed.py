@@ -67,6 +67,20 @@ class MountTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessPoint:
+    """An EFS access point with our owner tags: no other is of interest. Without a user of its own, `uid` and `gid` are None."""
+
+    id: str
+    file_system_id: str
+    state: str
+    scope: str
+    path: str
+    uid: int | None
+    gid: int | None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Repository:
     """An ECR repository of the wanted name. `policy` is the lifecycle policy as normalised JSON."""
 
@@ -116,6 +130,10 @@ class ObservedCache:
     """The one that the spec names (management Observed)."""
     mounts: tuple[MountTarget, ...] = ()
     """Of the managed file system if there is one, else of the given one."""
+    access_points: tuple[AccessPoint, ...] = ()
+    """Ours, on whatever file system. Looked for only when a Build needs one, or when they are to go."""
+    unseen_access_points: str = ""
+    """Why they could not be looked for, when that is not allowed: the other parts need not wait for it."""
     repository: Repository | None = None
     log_group: LogGroup | None = None
     cluster_state: str | None = None

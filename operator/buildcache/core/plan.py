@@ -32,6 +32,8 @@ class Plan:
     waiting: tuple[str, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
     blocked: Blocked | None = None
+    coming: tuple[str, ...] = ()
+    """What is on its way for Builds and waited for like the rest, while the cache is as ready without it."""
 
     def __add__(self, other: "Plan") -> "Plan":
         """Both, this one's actions first."""
@@ -40,6 +42,7 @@ class Plan:
             self.waiting + other.waiting,
             self.conflicts + other.conflicts,
             self.blocked or other.blocked,
+            self.coming + other.coming,
         )
 
 

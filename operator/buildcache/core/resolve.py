@@ -39,19 +39,24 @@ def resolve(cache: BuildCacheSpec, build: BuildSpec, stores: Stores) -> Resolved
 
 def choose_executor(executors: Sequence[Executor], build: BuildSpec) -> Executor | Problem:
     """The executor that the Build names, or the first that can build its platforms; one that needs no emulation is preferred."""
+    chosen = pick(executors, build.executor, build.platforms)
+    if chosen is not None:
+        return chosen
     if build.executor is not None:
-        for executor in executors:
-            if executor.name == build.executor:
-                return executor
         known = ", ".join(executor.name for executor in executors)
         return Problem("spec.executor", f"is not an executor of the BuildCache: it has {known}")
-    if not build.platforms:
-        return executors[0]
-    able = [executor for executor in executors if _can_build(executor, build.platforms)]
-    native = [executor for executor in able if executor.platform in build.platforms]
-    for executor in (*native, *able):
-        return executor
     return Problem("spec.platforms", "cannot be built by any executor of the BuildCache")
+
+
+def pick(executors: Sequence[Executor], name: str | None, platforms: Sequence[str]) -> Executor | None:
+    """The executor of a Build that names one, or platforms, or neither; None when there is none for it."""
+    if name is not None:
+        return next((executor for executor in executors if executor.name == name), None)
+    if not platforms:
+        return executors[0] if executors else None
+    able = [executor for executor in executors if _can_build(executor, platforms)]
+    native = [executor for executor in able if executor.platform in platforms]
+    return next(iter((*native, *able)), None)
 
 
 def stores(cache: BuildCache, access_point_id: str | None = None) -> Stores:

@@ -28,6 +28,21 @@ def executor_part(executor: str) -> str:
     return f"executor/{executor}"
 
 
+def access_point_part(scope: str) -> str:
+    """Name of the row of `status.parts` whose id is the access point of a scope."""
+    return f"access-point/{scope}"
+
+
+def mounting_executor(executor: str, scope: str) -> str:
+    """Name of an executor that mounts a scope: its row is `executor/<executor>/<scope>`, and no executor can be called so."""
+    return f"{executor}/{scope}"
+
+
+def mounts(executor_row: str) -> bool:
+    """Tell whether a task definition's row is one that mounts a scope."""
+    return executor_row.count("/") > 1
+
+
 class ConditionType(StrEnum):
     """Types of both kinds, in the order in which they are shown."""
 

@@ -88,7 +88,7 @@ def task_definition(
     }
     host_volumes = _host_volumes(executor)
     request: dict[str, Any] = {
-        "family": names.family(identity, f"{executor.name}-{scope.access_point_id}" if scope else executor.name),
+        "family": names.family(identity, executor.name),
         "taskRoleArn": executor.task_role_arn,
         "executionRoleArn": executor.execution_role_arn,
         "networkMode": "awsvpc",
@@ -128,9 +128,6 @@ def task_definition(
         ],
     }
     build = request["containerDefinitions"][1]
-    if scope:
-        request["volumes"].append(efs_volume(scope))
-        build["mountPoints"].append(_mount(CACHES_VOLUME, CACHES_PATH))
     if executor.engine == "BuildKit" and not buildkit_options(executor).socket_path:
         build["privileged"] = True
     if executor.engine != "Kaniko":
@@ -148,6 +145,27 @@ def task_definition(
         request["placementConstraints"] = [
             {"type": "memberOf", "expression": f"attribute:ecs.cpu-architecture == {architecture}"}
         ]
+    plain = _definition(request)
+    return (
+        mounting(plain, names.scope_family(identity, executor.name, scope.access_point_id), scope) if scope else plain
+    )
+
+
+def mounting(plain: TaskDefinition, family: str, scope: Scope) -> TaskDefinition:
+    """The same task definition in a family of its own, with the scope mounted where Kaniko keeps its cache mounts."""
+    fetch, build, report = plain.request["containerDefinitions"]
+    build = {**build, "mountPoints": [*build["mountPoints"], _mount(CACHES_VOLUME, CACHES_PATH)]}
+    return _definition(
+        {
+            **plain.request,
+            "family": family,
+            "volumes": [*plain.request["volumes"], efs_volume(scope)],
+            "containerDefinitions": [fetch, build, report],
+        }
+    )
+
+
+def _definition(request: Mapping[str, Any]) -> TaskDefinition:
     return TaskDefinition(request, hashlib.sha256(_compact(request).encode()).hexdigest()[:16])
 
 

@@ -1,14 +1,15 @@
 """The plan of a deletion: the same difference towards nothing, in the order in which AWS lets go.
 
-Task definitions, mount targets, file system, the cache's security group before the builds' (it refers to it), repository, log group.
+Task definitions, access points, mount targets, file system, the cache's security group before the builds' (it refers to it),
+repository, log group.
 What is absent counts as deleted, what is not ours is left alone, and what the policy retains stays as it is.
 """
 
 from . import action as act
 from .cache import refers_to
-from .cache_file_system import remove_file_system
+from .cache_file_system import remove_access_points, remove_file_system
 from .desired import DesiredCache
-from .observed import AVAILABLE, ObservedCache
+from .observed import AVAILABLE, AccessPoint, ObservedCache
 from .plan import Blocked, Plan
 from .status import (
     BUILD_GROUP_PART,
@@ -18,6 +19,7 @@ from .status import (
     REPOSITORY_PART,
     TASK_DEFINITIONS_PART,
     Reason,
+    access_point_part,
 )
 from .tagging import policy_tag
 
@@ -31,6 +33,7 @@ def plan_teardown(want: DesiredCache, have: ObservedCache, *, running: int) -> P
         return Plan(waiting=(message,), blocked=Blocked(Reason.BUILDS_RUNNING, message))
     revisions = sorted((each for each in have.revisions if each.owned), key=lambda each: (each.family, each.revision))
     result = Plan(tuple(act.DeregisterTaskDefinition(each.arn) for each in revisions))
+    result += remove_access_points(_elsewhere(have))
     file_system = have.file_system if have.file_system is not None and have.file_system.owned else None
     if file_system is not None:
         result += remove_file_system(want, have, file_system)
@@ -52,6 +55,11 @@ def plan_marks(want: DesiredCache, have: ObservedCache) -> Plan:
             ours.append((part, act.Resource("ec2", group.id), group.tags))
     if (system := have.file_system) is not None and system.owned and system.state == AVAILABLE:
         ours.append((FILE_SYSTEM_PART, act.Resource("efs", system.id), system.tags))
+    ours += [
+        (access_point_part(point.scope), act.Resource("efs", point.id), point.tags)
+        for point in have.access_points
+        if point.state == AVAILABLE
+    ]
     if (repository := have.repository) is not None and repository.owned and want.repository_managed:
         ours.append((REPOSITORY_PART, act.Resource("ecr", repository.arn), repository.tags))
     if (log_group := have.log_group) is not None and log_group.owned:
@@ -59,6 +67,12 @@ def plan_marks(want: DesiredCache, have: ObservedCache) -> Plan:
     ours += [(TASK_DEFINITIONS_PART, act.Resource("ecs", each.arn), each.tags) for each in have.revisions if each.owned]
     unmarked = [each for each in ours if not mark.items() <= each[2].items()]
     return Plan(tuple(act.TagResource(part, resource, mark) for part, resource, _ in unmarked))
+
+
+def _elsewhere(have: ObservedCache) -> tuple[AccessPoint, ...]:
+    """Our access points on a file system that is not ours, which stays."""
+    ours = have.file_system.id if have.file_system is not None and have.file_system.owned else None
+    return tuple(point for point in have.access_points if point.file_system_id != ours)
 
 
 def _groups(have: ObservedCache, *, mounted: bool) -> Plan:

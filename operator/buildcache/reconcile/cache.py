@@ -20,7 +20,9 @@ from buildcache.api.meta import FINALIZER, RECONCILE_ANNOTATION, Metadata, secon
 from buildcache.api.problems import problems, summary
 from buildcache.aws import parts
 from buildcache.aws.clients import Clients, Session
+from buildcache.core import scope
 from buildcache.core.action import Action, DeleteSecurityGroup, difference
+from buildcache.core.build import family_of
 from buildcache.core.cache import plan
 from buildcache.core.cache_facts import TASK_DEFINITION
 from buildcache.core.cache_status import Pass, cache_status, deleting_status, invalid_status
@@ -30,7 +32,7 @@ from buildcache.core.interval import jittered
 from buildcache.core.names import Identity
 from buildcache.core.observed import ObservedCache
 from buildcache.core.plan import Blocked, Plan, Use
-from buildcache.core.status import ConditionType, Reason, find_condition
+from buildcache.core.status import ConditionType, Reason, find_condition, mounts
 from buildcache.core.teardown import plan_marks, plan_teardown
 from buildcache.core.usage import Usage, efficiency, usage
 
@@ -50,6 +52,9 @@ NUMBERS_PERIOD = timedelta(seconds=5)
 
 logger = logging.getLogger(__name__)
 
+Needs = Mapping[str, tuple[str, ...]]
+"""Scopes that Builds need, each with the executors that mount it."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Look:
@@ -60,6 +65,7 @@ class _Look:
     at: datetime
     due: datetime
     numbers_at: datetime
+    needs: Needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +107,15 @@ class CacheReconciler:
         if FINALIZER not in metadata.finalizers:
             return Outcome(finalizer="add")
         look = self._looks.get(metadata.uid)
-        if look is not None and _is_current(look, cache, now):
+        needs = self._needs(cache)
+        if look is not None and _is_current(look, cache, now) and _covers(look.needs, needs):
             return self._numbers(cache, look, now)
-        return self._correct(cache, now)
+        return self._correct(cache, needs, now)
 
     # --- an object that stays
 
-    def _correct(self, cache: BuildCache, now: datetime) -> Outcome:
-        want = self._desired(cache)
+    def _correct(self, cache: BuildCache, needs: Needs, now: datetime) -> Outcome:
+        want = self._desired(cache, needs)
         builds = self._usage(cache)
         done, again_after = self._work(cache, want, builds, now)
         status = cache_status(cache, want, done, builds.queue(), self._efficiency(cache), now)
@@ -120,6 +127,7 @@ class CacheReconciler:
             # After a failure the queue's backoff decides; whatever comes then is a look.
             due=now if failed else now + timedelta(seconds=again_after),
             numbers_at=now,
+            needs=needs,
         )
         return Outcome(
             status=_changed(cache, status),
@@ -131,18 +139,22 @@ class CacheReconciler:
         """Look, compare, act. Returns what came of it and the seconds until the next look."""
         interval = jittered(seconds(cache.spec.reconcile_interval), cache.metadata.uid, now)
         clients = self._session.region(want.region)
-        definitions = [row.id for row in cache.status.parts if row.kind == TASK_DEFINITION]
+        definitions = [row for row in cache.status.parts if row.kind == TASK_DEFINITION and row.id]
         # Taken out for the time of the pass: after one that ends in any other way than settled, everything is read.
         settled = self._settled.pop(cache.metadata.uid, None)
         if settled is not None and not _is_usable(settled, cache, now):
             settled = None
         try:
             have = parts.observe(
-                clients, want, [_family(arn) for arn in definitions], settled.have if settled else None
+                clients,
+                want,
+                [family_of(row.id) for row in definitions if not mounts(row.name)],
+                settled.have if settled else None,
+                _former_file_system(cache, want),
             )
         except Trouble as trouble:
             return self._look_failed(cache, trouble, interval)
-        wanted = plan(want, have, Use(builds.definitions, builds.mounting, frozenset(definitions)))
+        wanted = plan(want, have, Use(builds.definitions, builds.mounting, frozenset(row.id for row in definitions)))
         if wanted == Plan():
             at = settled.at if settled else now
             self._settled[cache.metadata.uid] = _Settled(have, cache.metadata.generation, at)
@@ -171,10 +183,10 @@ class CacheReconciler:
                 )
                 trouble = trouble or error
                 pauses.append(_pause(error, interval))
-                stuck.add(part)
                 if isinstance(error, Unavailable):
                     trouble = error
                     break
+                stuck.add(part)
                 continue  # a person must act for this part; the others need not wait for that
             if wait is None:
                 logger.info("applied action", extra=_about(cache, action=type(action).__name__, part=part))
@@ -188,12 +200,12 @@ class CacheReconciler:
                     pauses.append(self._pause_of_waiting(cache, now))
                 if isinstance(action, DeleteSecurityGroup):
                     blocked = Blocked(Reason.SECURITY_GROUP_IN_USE, wait.message)
-        if applied or not (waiting or wanted.waiting):
+        if applied or not (waiting or wanted.waiting or wanted.coming):
             self._waiting.pop(cache.metadata.uid, None)
-        if wanted.waiting:
+        if wanted.waiting or (wanted.coming and trouble is None):
             # What is denied or refused is tried again with every look: then not so often.
             pauses.append(self._pause_of_waiting(cache, now) if trouble is None else WAITING[1])
-        return Pass(have, wanted, tuple(applied), tuple(waiting), trouble, blocked), min(pauses)
+        return Pass(have, wanted, tuple(applied), tuple(waiting), trouble, blocked, frozenset(stuck)), min(pauses)
 
     def _pause_of_waiting(self, cache: BuildCache, now: datetime) -> float:
         since = self._waiting.setdefault(cache.metadata.uid, now)
@@ -280,10 +292,15 @@ class CacheReconciler:
 
     # --- what a pass reads
 
-    def _desired(self, cache: BuildCache) -> DesiredCache:
+    def _needs(self, cache: BuildCache) -> Needs:
+        if not scope.concerns(cache.spec):
+            return {}
+        return scope.needs(cache.spec, self._view.builds_of(cache.metadata.namespace, cache.metadata.name))
+
+    def _desired(self, cache: BuildCache, needs: Needs | None = None) -> DesiredCache:
         metadata = cache.metadata
         identity = Identity(self._cluster_id, metadata.namespace, metadata.name, metadata.uid)
-        return desired(cache.spec, identity, runner_image=self._runner_image)
+        return desired(cache.spec, identity, runner_image=self._runner_image, scopes=needs)
 
     def _usage(self, cache: BuildCache) -> Usage:
         return usage(self._view.builds_of(cache.metadata.namespace, cache.metadata.name))
@@ -324,8 +341,14 @@ def _pause(trouble: Trouble, interval: float) -> float:
     return min(DENIED, interval) if isinstance(trouble, Denied) else interval
 
 
-def _family(arn: str) -> str:
-    return arn.rpartition("/")[2].rpartition(":")[0]
+def _covers(looked_at: Needs, needs: Needs) -> bool:
+    return all(set(executors) <= set(looked_at.get(name, ())) for name, executors in needs.items())
+
+
+def _former_file_system(cache: BuildCache, want: DesiredCache) -> str | None:
+    """The file system that the status tells of while the spec has none; only where ours are is looked at, so a lie does no harm."""
+    known = cache.status.file_system
+    return known.id if known and want.file_system is None and want.given_file_system is None else None
 
 
 def _about(cache: BuildCache, **fields: object) -> Mapping[str, Any]:

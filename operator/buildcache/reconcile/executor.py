@@ -40,8 +40,8 @@ class Executor(Protocol):
         """Start a task, or get the one that the same request has started before."""
         ...
 
-    def find(self, cluster: Place, uid: str, family: str | None) -> Task | None:
-        """Look for a task of this Build that no status tells of; among stopped ones too when a family is given."""
+    def find(self, cluster: Place, uid: str, families: Sequence[str]) -> Task | None:
+        """Look for a task of this Build that no status tells of; among the stopped ones of the families too."""
         ...
 
     def observe(self, ref: TaskRef, uid: str, now: datetime, group: str = "") -> Sighting:
@@ -96,9 +96,9 @@ class EcsExecutor:
                 self._poller.latest(answer.arn, place(ref), uid, now)
         return answer
 
-    def find(self, cluster: Place, uid: str, family: str | None) -> Task | None:
+    def find(self, cluster: Place, uid: str, families: Sequence[str]) -> Task | None:
         """ListTasks and DescribeTasks."""
-        return tasks.find_task(self._session.region(cluster.region).ecs, cluster.cluster, uid, family)
+        return tasks.find_task(self._session.region(cluster.region).ecs, cluster.cluster, uid, families)
 
     def observe(self, ref: TaskRef, uid: str, now: datetime, group: str = "") -> Sighting:
         """Read the poller."""

@@ -6,6 +6,7 @@ Nothing is let go before its task is gone, so that a Build deleted at any moment
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 
 from buildcache.api.build_status import BuildStatus
@@ -81,7 +82,7 @@ class Withdrawal:
                 # Not ours, whatever the status says: it is left alone.
                 self._executor.forget(ref, uid)
         if ref is None or task is None:
-            found = find_task(self._executor, uid, status, cache, None)
+            found = find_task(self._executor, uid, status, cache)
             if found is None:
                 return status, LOOK_PERIOD if cache is not None and at.now - since < LOOK_GRACE else None
             # Noted before it is stopped: ECS does not list by our name what shall stop, and a restart would wait for it in vain.
@@ -98,10 +99,10 @@ class Withdrawal:
 
 
 def find_task(
-    executor: Executor, uid: str, status: BuildStatus, cache: BuildCache | None, family: str | None
+    executor: Executor, uid: str, status: BuildStatus, cache: BuildCache | None, families: Sequence[str] = ()
 ) -> Task | None:
     """Look for a task of the current attempt that no status tells of; without a BuildCache nobody knows where."""
     if cache is None:
         return None
-    found = executor.find(cluster_of(cache.spec.region, cache.spec.cluster_arn), uid, family)
+    found = executor.find(cluster_of(cache.spec.region, cache.spec.cluster_arn), uid, families)
     return None if found is None or found.arn in foreign_attempts(status) else found

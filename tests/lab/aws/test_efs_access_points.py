@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from lab.aws.timing import Timing
 from tests.lab.aws.served import ENDLESS, Served, refused, served, tag_map, unique, until
 
 
@@ -99,3 +100,32 @@ def test_values_out_of_bounds_are_refused(aws: Served, file_system_id: str, opti
     with pytest.raises(Exception, match=r"BadRequest|Parameter validation failed"):
         raw.create_access_point(ClientToken=unique(), FileSystemId=file_system_id, **options)
     assert raw.describe_access_points(FileSystemId=file_system_id)["AccessPoints"] == []
+
+
+def test_t42_a_file_system_has_so_many_access_points_and_no_more() -> None:
+    with served(timing=Timing(file_system_creating=0, access_points_of_a_file_system=2)) as small:
+        efs = small.client("efs")
+        created = efs.create_file_system(CreationToken=unique())["FileSystemId"]
+        for _ in range(2):
+            efs.create_access_point(ClientToken=unique(), FileSystemId=created)
+        with refused("AccessPointLimitExceeded", 403):
+            efs.create_access_point(ClientToken=unique(), FileSystemId=created)
+
+
+def test_access_points_do_not_hold_a_file_system_and_go_with_it(aws: Served, file_system_id: str) -> None:
+    efs = aws.client("efs")
+    point = efs.create_access_point(ClientToken=unique(), FileSystemId=file_system_id)["AccessPointId"]
+    efs.delete_file_system(FileSystemId=file_system_id)
+    until(
+        lambda: [each["AccessPointId"] for each in efs.describe_access_points()["AccessPoints"]],
+        lambda left: point not in left,
+    )
+
+
+def test_tags_of_an_access_point_are_set_and_taken_away(aws: Served, file_system_id: str) -> None:
+    efs = aws.client("efs")
+    point = efs.create_access_point(ClientToken=unique(), FileSystemId=file_system_id)["AccessPointId"]
+    efs.tag_resource(ResourceId=point, Tags=[{"Key": "a", "Value": "1"}, {"Key": "b", "Value": "2"}])
+    efs.untag_resource(ResourceId=point, TagKeys=["a"])
+    (shown,) = efs.describe_access_points(AccessPointId=point)["AccessPoints"]
+    assert tag_map(shown["Tags"]) == {"b": "2"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.aws.served import Served, refused, until
+from tests.lab.aws.served import Served, refused, unique, until
 from tests.lab.ecs.tasks import (
     CLUSTER,
     containers,
@@ -263,3 +263,49 @@ def test_the_control_surface_lists_all_tasks(aws: Served) -> None:
             {"name": "report", "exitCode": 0},
         ],
     }
+
+
+def _mounting(aws: Served, *, point: bool = True, target: bool = True) -> list[dict[str, Any]]:
+    """A volume of a new file system through a new access point."""
+    efs = aws.client("efs")
+    system = efs.create_file_system(CreationToken=unique())["FileSystemId"]
+    until(
+        lambda: efs.describe_file_systems(FileSystemId=system)["FileSystems"][0]["LifeCycleState"], "available".__eq__
+    )
+    access_point = efs.create_access_point(ClientToken=unique(), FileSystemId=system)["AccessPointId"]
+    until(
+        lambda: efs.describe_access_points(AccessPointId=access_point)["AccessPoints"][0]["LifeCycleState"],
+        "available".__eq__,
+    )
+    if target:
+        efs.create_mount_target(FileSystemId=system, SubnetId=aws.aws.world.subnet_ids[0])
+        until(
+            lambda: efs.describe_mount_targets(FileSystemId=system)["MountTargets"][0]["LifeCycleState"],
+            "available".__eq__,
+        )
+    if not point:
+        efs.delete_access_point(AccessPointId=access_point)
+    authorization = {"accessPointId": access_point, "iam": "ENABLED"}
+    configuration = {"fileSystemId": system, "transitEncryption": "ENABLED", "authorizationConfig": authorization}
+    return [{"name": "caches", "efsVolumeConfiguration": configuration}]
+
+
+def test_a_task_starts_with_its_file_system(aws: Served) -> None:
+    plan(aws)
+    task = reached(aws, run(aws, register(aws, volumes=_mounting(aws))), "STOPPED")
+    assert task["stopCode"] == "EssentialContainerExited"
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [({"point": False}, "access denied by server"), ({"target": False}, "Failed to resolve")],
+    ids=["no access point", "no mount target"],
+)
+def test_a_file_system_that_cannot_be_mounted_fails_the_start(
+    aws: Served, missing: dict[str, bool], words: str
+) -> None:
+    plan(aws)
+    task = reached(aws, run(aws, register(aws, volumes=_mounting(aws, **missing))), "STOPPED")
+    assert task["stopCode"] == "TaskFailedToStart"
+    assert task["stoppedReason"].startswith("ResourceInitializationError: failed to invoke EFS utils commands")
+    assert words in task["stoppedReason"]
