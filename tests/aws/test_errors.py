@@ -85,7 +85,7 @@ def test_what_an_error_means(error: Exception, expected: type[Exception]) -> Non
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        ("ECS was unable to assume the role 'arn:aws:iam::1:role/r'", Unavailable),
+        ("ECS was unable to assume the role 'arn:aws:iam::1:role/r'", Rejected),
         ("Unable to describe task definition.", Absent),
         ("TaskDefinition is inactive", Absent),
         ("The specified capacity provider strategy cannot be accepted: capacity of PROVISIONING", Unavailable),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from lab.outside import condition
 from tests.lab.world import ROLE, World, wait_for
 
 pytestmark = pytest.mark.lab

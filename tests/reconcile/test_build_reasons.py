@@ -232,6 +232,15 @@ CASES: dict[str, Case] = {
     "T39: RunTask is denied": Case(
         "False", "AccessDenied", "Infrastructure", waiting(*[Denied("no")] * 2, later={"minutes": 10})
     ),
+    "T43: RunTask with a role that cannot be assumed": Case(
+        "False",
+        "AccessDenied",
+        "Infrastructure",
+        waiting(
+            *[Rejected(Reason.ACCESS_DENIED, "ClientException: ECS was unable to assume the role")] * 2,
+            later={"minutes": 10},
+        ),
+    ),
     "T43: role that cannot be assumed": Case(
         "False",
         "AccessDenied",

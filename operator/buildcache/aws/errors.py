@@ -60,6 +60,7 @@ class Answer(Enum):
     QUOTA = Reason.QUOTA_EXCEEDED
     NOT_FOUND = Reason.NOT_FOUND
     NO_CLUSTER = Reason.CLUSTER_NOT_FOUND
+    NO_ROLE = Reason.ACCESS_DENIED
 
 
 THROTTLING = (
@@ -166,8 +167,9 @@ CODES: Mapping[str, Answer] = {code: answer for answer, codes in _TABLE.items() 
 _FULL = (("ClientException", "capacity"), ("InvalidParameterException", "No Container Instances were found"))
 
 PHRASES: tuple[tuple[str, str, Answer], ...] = (
-    # RunTask with a role that IAM has not spread yet, or with one that ECS may not assume: told apart by time only.
-    ("ClientException", "unable to assume the role", Answer.UNAVAILABLE),
+    # RunTask with a role that IAM has not spread yet, or with one that ECS may not assume: told apart by time only, so it is tried
+    # again for as long as a refusal may last.
+    ("ClientException", "unable to assume the role", Answer.NO_ROLE),
     ("ClientException", "Unable to describe task definition", Answer.ABSENT),
     ("ClientException", "TaskDefinition is inactive", Answer.ABSENT),
     ("ClientException", "The specified task definition does not exist", Answer.ABSENT),
@@ -240,5 +242,5 @@ def _raise(answer: Answer, code: str, message: str, operation: str, resource: st
             # AWS's own message may hold an encoded authorisation context: the code and the action are what helps.
             advice = f"{code}: the operator's role is not allowed this action (manifests/aws lists all it needs)"
             raise Denied(advice, operation=operation, resource=resource) from error
-        case Answer.INVALID | Answer.QUOTA | Answer.NOT_FOUND | Answer.NO_CLUSTER:
+        case Answer.INVALID | Answer.QUOTA | Answer.NOT_FOUND | Answer.NO_CLUSTER | Answer.NO_ROLE:
             raise Rejected(answer.value, text, operation=operation, resource=resource) from error

@@ -28,7 +28,7 @@ from buildcache.core.build import (
     unplaced,
     unreadable,
 )
-from buildcache.core.errors import Denied, Rejected, Trouble
+from buildcache.core.errors import Denied, Rejected
 from buildcache.core.log_text import one_line
 from buildcache.core.status import Reason
 from buildcache.core.task_outcome import Failed
@@ -168,7 +168,7 @@ class Launcher:
             told = build_status.pending(told, answer.reason, answer.message, case.at)
         return changed(case.status, told, again_after=again_after)
 
-    def _refused(self, case: Case, error: Trouble) -> Outcome:
+    def _refused(self, case: Case, error: Denied | Rejected) -> Outcome:
         """A person must change something; perhaps somebody does within timeouts.start."""
         status, message = case.status, one_line(str(error), MESSAGE)
         last = status.attempts[-1] if status.attempts else None
@@ -176,7 +176,8 @@ class Launcher:
         if since is None:
             status, since = build_status.recorded(status, case.at), case.now
         if (case.now - since).total_seconds() >= min(seconds(case.build.spec.timeouts.start), _REFUSAL_LIMIT):
-            reason = Reason.ACCESS_DENIED if isinstance(error, Denied) else Reason.TASK_FAILED_TO_START
+            denied = isinstance(error, Denied) or error.reason is Reason.ACCESS_DENIED
+            reason = Reason.ACCESS_DENIED if denied else Reason.TASK_FAILED_TO_START
             return failed(
                 case,
                 Failed(
