@@ -38,7 +38,7 @@ class QueueModel(RuleBasedStateMachine):
     def _ring(self) -> None:
         for key in [key for key, due in self.due.items() if due <= self.now]:
             del self.due[key]
-            self._add(key, True, False)
+            self._add(key, True, True)
 
     @rule(key=KEYS, urgent=st.booleans(), forced=st.booleans())
     def add(self, key: str, urgent: bool, forced: bool) -> None:
@@ -147,12 +147,16 @@ def test_an_event_moves_a_key_forward() -> None:
     assert taken(queue) == ["c", "a", "b"]
 
 
-def test_a_flood_of_new_objects_starves_no_deadline() -> None:
+def test_a_flood_of_new_objects_starves_nobody() -> None:
     queue: WorkQueue[str] = WorkQueue(lambda: 0.0, MOST_ROUTINE)
     queue.add_after("deadline", 1.0, 0.0)
+    queue.add("routine", urgent=False)
     for number in range(100):
         queue.add(f"new {number}")
-    assert "deadline" in taken(queue, now=2.0)[:8]
+    keys = taken(queue, now=2.0)
+    assert "routine" in keys[:8]
+    queue.add_after("deadline", 1.0, 2.0)
+    assert queue.take(3.0) == ("deadline", True)
 
 
 def test_timers_that_are_moved_again_and_again_take_no_memory() -> None:

@@ -16,7 +16,7 @@ FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 300.0
 
 ROUTINE_SHARE = 8
-"""Every so manieth key is taken from the routine ones first, so that a flood of new objects starves no deadline."""
+"""Every so manieth key is taken from the routine ones first, so that a flood of new objects starves none of them."""
 
 
 class Taken(NamedTuple, Generic[K]):
@@ -135,4 +135,5 @@ class WorkQueue(Generic[K]):
         while (due := self.next_due()) is not None and due <= now:
             key = heapq.heappop(self._timers)[2]
             del self._due[key]
-            self.add(key, urgent=False, forced=True)
+            # A Build that waited for its turn at ECS is as urgent as one that is new.
+            self.add(key, forced=True)
