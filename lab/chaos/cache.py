@@ -1,4 +1,4 @@
-"""A BuildCache with every part: created, changed in everything that can change, deleted."""
+"""A BuildCache with every part: created, met by a Build that needs an access point, changed in everything that can change, deleted."""
 
 from __future__ import annotations
 
@@ -10,8 +10,18 @@ from typing import Any
 from lab.demo.cluster import GROUP, VERSION, Cluster
 from lab.outside import condition
 
-CACHES = "buildcaches"
+CACHES, BUILDS = "buildcaches", "builds"
 ROLE = "arn:aws:iam::123456789012:role/build"
+KANIKO = {
+    "name": "kaniko",
+    "engine": "Kaniko",
+    "launchType": "Fargate",
+    "cpu": 256,
+    "memory": 1024,
+    "taskRoleARN": ROLE,
+    "executionRoleARN": ROLE,
+}
+PLAN = {"start": 0.1, "build": 0.1, "report": {"version": 1, "steps": {"total": 4, "cached": 3}}}
 OWNER = "buildcache.dev/uid"
 PERSONAL = ("Name", OWNER, "buildcache.dev/name", "buildcache.dev/content-hash")
 """Tags that differ between two caches with the same spec."""
@@ -22,7 +32,7 @@ class CacheLife:
 
     title = "BuildCache"
     resource = CACHES
-    phases: Sequence[str] = ("create", "update", "delete")
+    phases: Sequence[str] = ("create", "need", "update", "delete")
     is_chain = True
 
     def __init__(self, cluster: Cluster) -> None:
@@ -44,8 +54,8 @@ class CacheLife:
         self._cluster.aws("ec2").delete_security_group(GroupId=self._given)
 
     def hits(self, phase: str, operation: str) -> bool:
-        """Every write."""
-        return True
+        """Every write for the BuildCache; the Build's own are another life's."""
+        return operation != "RunTask"
 
     def begin(self) -> None:
         """A name that no other life had."""
@@ -58,42 +68,57 @@ class CacheLife:
         """Apply, patch or delete."""
         match phase:
             case "create":
-                body = {"apiVersion": f"{GROUP}/{VERSION}", "kind": "BuildCache", "metadata": {"name": self._name}}
-                self._cluster.create(CACHES, {**body, "spec": self._spec()})
+                self._create(CACHES, "BuildCache", self._spec())
                 self._uid = (self._cluster.get(CACHES, self._name) or {})["metadata"]["uid"]
+            case "need":
+                self._cluster.control("POST", "/ecs/runtime", {"runtime": "simulated", "plan": PLAN})
+                self._create(BUILDS, "Build", self._build())
             case "update":
                 self._cluster.patch(CACHES, self._name, {"spec": self._changes()})
             case _:
+                self._cluster.delete(BUILDS, self._name)
                 self._cluster.delete(CACHES, self._name)
 
     def is_done(self, phase: str) -> bool:
-        """Ready for this generation and nothing in progress; or gone."""
+        """Ready for this generation and nothing in progress, and the Build built; or gone."""
         body = self._cluster.get(CACHES, self._name)
         if phase == "delete" or body is None:
             return phase == "delete" and body is None
         seen = body.get("status", {}).get("observedGeneration") == body["metadata"]["generation"]
         working = any(condition(body, kind).get("status") == "True" for kind in ("Reconciling", "Stalled"))
-        return seen and not working and condition(body, "Ready").get("status") == "True"
+        ready = seen and not working and condition(body, "Ready").get("status") == "True"
+        return ready and (phase != "need" or self._is_built())
 
     def broken(self) -> str | None:
         """What is there at the end of a phase says it all."""
         return None
 
     def explain(self) -> str:
-        """Its conditions."""
-        body = self._cluster.get(CACHES, self._name) or {}
-        conditions = body.get("status", {}).get("conditions", [])
-        return json.dumps({each["type"]: f"{each['reason']}: {each['message']}" for each in conditions})
+        """Its conditions, and its Build's."""
+        bodies = [self._cluster.get(plural, self._name) or {} for plural in (CACHES, BUILDS)]
+        conditions = [body.get("status", {}).get("conditions", []) for body in bodies]
+        return json.dumps(
+            [{each["type"]: f"{each['reason']}: {each['message']}" for each in own} for own in conditions]
+        )
 
     def picture(self) -> object:
         """Every part with the tag of this object, and all its settings."""
         return {
             "security groups": self._groups(),
             "file systems": self._file_systems(),
+            "access points": self._access_points(),
             "repositories": self._repositories(),
             "log groups": self._log_groups(),
             "task definitions": self._definitions(),
         }
+
+    def _is_built(self) -> bool:
+        body = self._cluster.get(BUILDS, self._name) or {}
+        return condition(body, "Succeeded").get("status") == "True"
+
+    def _create(self, plural: str, kind: str, spec: Mapping[str, Any]) -> None:
+        head = {"apiVersion": f"{GROUP}/{VERSION}", "kind": kind, "metadata": {"name": self._name}}
+        self._cluster.create(plural, {**head, "spec": spec})
 
     # --- specs
 
@@ -104,7 +129,7 @@ class CacheLife:
             "network": {"vpcID": self._vpc, "subnetIDs": self._subnets},
             "registry": {"retentionDays": 30},
             "fileSystem": {},
-            "executors": [self._executor(2048)],
+            "executors": [self._executor(2048), KANIKO],
             "tags": {"team": "a", "stage": "one"},
         }
 
@@ -113,9 +138,18 @@ class CacheLife:
             "network": {"securityGroupIDs": [self._given]},
             "registry": {"retentionDays": None},
             "fileSystem": {"throughputMode": "bursting", "transitionToIA": "AFTER_7_DAYS", "backup": True},
-            "executors": [self._executor(4096)],
+            "executors": [self._executor(4096), KANIKO],
             "logRetentionDays": 7,
             "tags": {"team": "b", "stage": None},
+        }
+
+    def _build(self) -> dict[str, Any]:
+        return {
+            "cacheRef": {"name": self._name},
+            "service": "web",
+            "executor": KANIKO["name"],
+            "source": {"inline": {"dockerfile": "FROM scratch"}},
+            "output": {"push": False},
         }
 
     @staticmethod
@@ -154,6 +188,14 @@ class CacheLife:
             found.append([system["ThroughputMode"], backup, transitions, mounts, _tags(system["Tags"])])
         return found
 
+    def _access_points(self) -> list[Any]:
+        found = self._cluster.aws("efs").describe_access_points()["AccessPoints"]
+        return sorted(
+            [point["PosixUser"]["Uid"], point["RootDirectory"]["Path"].replace(self._uid, ""), _tags(point["Tags"])]
+            for point in found
+            if self._owns(point["Tags"])
+        )
+
     def _repositories(self) -> list[Any]:
         ecr = self._cluster.aws("ecr")
         found = []
@@ -183,7 +225,9 @@ class CacheLife:
         for arn in ecs.list_task_definitions(status="ACTIVE")["taskDefinitionArns"]:
             answer = ecs.describe_task_definition(taskDefinition=arn, include=["TAGS"])
             if self._owns(answer["tags"]):
-                found.append([answer["taskDefinition"]["memory"], _tags(answer["tags"])])
+                definition = answer["taskDefinition"]
+                mounted = any("efsVolumeConfiguration" in volume for volume in definition["volumes"])
+                found.append([definition["memory"], mounted, _tags(answer["tags"])])
         return sorted(found)
 
     def _owns(self, tags: Sequence[Mapping[str, str]]) -> bool:

@@ -20,6 +20,8 @@ CACHE_SAMPLE = [
     Fault(Effect("create", "patch buildcaches"), "kill after"),
     Fault(Effect("update", "patch buildcaches/status"), "kill before"),
     Fault(Effect("delete", "DeleteSecurityGroup"), "throttle"),
+    Fault(Effect("need", "CreateAccessPoint"), "lost"),
+    Fault(Effect("need", "RegisterTaskDefinition"), "kill after"),
 ]
 
 BUILD_PHASES = ("launch", "withdraw", "delete")
@@ -40,7 +42,7 @@ def cluster(world: World, namespace: str) -> Cluster:
 
 @pytest.mark.lab
 def test_a_sample_of_the_matrix_is_survived(cluster: Cluster) -> None:
-    """T01, T02, T33, T38, T41, T71, fault 19."""
+    """T01, T02, T04, T33, T38, T41, T71, fault 19."""
     subject = CacheLife(cluster)
     survives(Matrix(cluster, subject), CACHE_SAMPLE)
     subject.close()
