@@ -7,7 +7,7 @@ thread-safe, so it happens under a lock and on first use; calls run in the worke
 import gc
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -48,8 +48,7 @@ class Clients:
         """Security groups, subnets, network interfaces."""
         with self._lock:
             if self._ec2 is None:
-                self._ec2 = self._session.client("ec2", region_name=self.region, config=self._config)
-                _set_apart()
+                self._ec2 = self._make("ec2")
             return self._ec2
 
     @property
@@ -57,8 +56,7 @@ class Clients:
         """Repositories."""
         with self._lock:
             if self._ecr is None:
-                self._ecr = self._session.client("ecr", region_name=self.region, config=self._config)
-                _set_apart()
+                self._ecr = self._make("ecr")
             return self._ecr
 
     @property
@@ -66,8 +64,7 @@ class Clients:
         """Clusters, task definitions, tasks."""
         with self._lock:
             if self._ecs is None:
-                self._ecs = self._session.client("ecs", region_name=self.region, config=self._config)
-                _set_apart()
+                self._ecs = self._make("ecs")
             return self._ecs
 
     @property
@@ -75,8 +72,7 @@ class Clients:
         """File systems and mount targets."""
         with self._lock:
             if self._efs is None:
-                self._efs = self._session.client("efs", region_name=self.region, config=self._config)
-                _set_apart()
+                self._efs = self._make("efs")
             return self._efs
 
     @property
@@ -84,9 +80,17 @@ class Clients:
         """Log groups and log events."""
         with self._lock:
             if self._logs is None:
-                self._logs = self._session.client("logs", region_name=self.region, config=self._config)
-                _set_apart()
+                self._logs = self._make("logs")
             return self._logs
+
+    def _make(self, service: str) -> Any:
+        client_of: Any = self._session.client  # its types know services by literal name only
+        made = client_of(service, region_name=self.region, config=self._config)
+        # What is there now stays: programs, and models of services. These are half a million objects, and the garbage collector looks at
+        # old ones when their number has grown by a quarter: some 20 MB of others would pile up, and each look stop all threads for 0.3 s.
+        gc.collect()
+        gc.freeze()
+        return made
 
 
 class Session:
@@ -116,13 +120,3 @@ class Session:
                     self._regions.popitem(last=False)
             self._regions.move_to_end(name)
             return clients
-
-
-def _set_apart() -> None:
-    """Take what is there to stay out of the garbage collector's sight: programs, and a client's model of its service.
-
-    These are half a million objects. The collector looks at old objects when their number has grown by a quarter: with these counted, some
-    20 MB of others would pile up before, and each look would stop all threads for some 0.3 s.
-    """
-    gc.collect()
-    gc.freeze()
