@@ -26,11 +26,6 @@ from buildcache.settings import Settings, SettingsError, read
 
 logger = logging.getLogger("buildcache")
 
-SWITCH_INTERVAL = 0.001
-"""Seconds for which a busy thread may keep the others waiting: with Python's five, the watch and a new Build's pass would queue behind
-each pass of a poll's news.
-"""
-
 BEAT = 1.0
 BEATLESS = 30.0
 """Seconds without a turn of the event loop after which the process is not alive any more."""
@@ -44,7 +39,6 @@ def main() -> int:
         sys.stderr.write(f"buildcache: {error}\n")
         return 2
     logs.configure(settings.log_format)
-    sys.setswitchinterval(SWITCH_INTERVAL)
     try:
         return asyncio.run(serve(settings))
     except NoCluster as error:

@@ -114,7 +114,7 @@ class Shell:
 
         self.caches = lane("BuildCache", caches, for_caches, for_caches, self._cache_settled)
         # A poll finds hundreds of tasks changed at once: a Build that comes meanwhile must find a worker.
-        self.builds = lane("Build", builds, for_builds, max(1, for_builds // 2), self._build_settled)
+        self.builds = lane("Build", builds, for_builds, max(1, for_builds // 3), self._build_settled)
         self._retention = Retention()
         self._shown: dict[Key, _Shown] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
