@@ -86,8 +86,8 @@ class Clients:
     def _make(self, service: str) -> Any:
         client_of: Any = self._session.client  # its types know services by literal name only
         made = client_of(service, region_name=self.region, config=self._config)
-        # What is there now stays: programs, and models of services. These are half a million objects, and the garbage collector looks at
-        # old ones when their number has grown by a quarter: some 20 MB of others would pile up, and each look stop all threads for 0.3 s.
+        # What is there now stays: programs, and models of services, some 170,000 objects. The garbage collector looks at old ones when
+        # their number has grown by a quarter: with these counted, as many others would pile up, and each look would go through all.
         gc.collect()
         gc.freeze()
         return made

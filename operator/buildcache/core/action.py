@@ -17,6 +17,7 @@ from .status import (
     TASK_DEFINITIONS_PART,
     access_point_part,
     executor_part,
+    mounts,
 )
 from .tasks import TaskDefinition
 
@@ -221,8 +222,6 @@ class RegisterTaskDefinition:
     executor: str
     definition: TaskDefinition
     tags: Tags
-    scope: bool = False
-    """Whether it mounts a scope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +290,7 @@ Action = (
 def is_for_a_build(action: Action) -> bool:
     """Tell whether an action only makes what a Build needs first: no difference between the spec and AWS."""
     if isinstance(action, RegisterTaskDefinition):
-        return action.scope
+        return mounts(executor_part(action.executor))
     return isinstance(action, CreateAccessPoint)
 
 

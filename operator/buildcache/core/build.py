@@ -169,9 +169,7 @@ def admit(
         return _wait_or(Reason.QUEUE_TIMEOUT, f"BuildCache {name} does not have {absent} yet", build, now)
     owner = Identity(cluster_id, cache.metadata.namespace, cache.metadata.name, cache.metadata.uid)
     families = [family(owner, executor.name)]
-    mount = scope.choose(
-        cache, executor, build, builds, left=-overdue(build, now) - scope.margin(seconds(build.spec.timeouts.queue))
-    )
+    mount = scope.choose(cache, executor, build, builds, left=_patience(build, now))
     if isinstance(mount, Mounted):
         task_definition = mount.task_definition_arn
     if (mounting := scope.definition_of(cache, executor, build.spec.service)) is not None:
@@ -231,6 +229,11 @@ def overdue(build: Build, now: datetime) -> float:
     return (now - since).total_seconds() - seconds(build.spec.timeouts.queue)
 
 
+def _patience(build: Build, now: datetime) -> float:
+    """Seconds for which the Build still waits for its scope; below zero: it does without."""
+    return -overdue(build, now) - scope.margin(seconds(build.spec.timeouts.queue))
+
+
 def unplaced(build: Build, reason: Reason, message: str) -> Failed:
     """End a Build that ECS has refused a task for as long as it may queue."""
     if reason is Reason.WAITING_FOR_CAPACITY:
@@ -278,7 +281,7 @@ def in_line(build: Build, cache: BuildCache, seen: Line, now: datetime) -> Admit
             "shortly before the end of timeouts.queue it runs without them"
         )
         # It is woken when the other one ends; to the end of its patience it looks by itself.
-        again_after = max(1.0, min(again_after, -late - scope.margin(seconds(build.spec.timeouts.queue))))
+        again_after = max(1.0, min(again_after, _patience(build, now)))
     return Wait(Reason.QUEUED, message, again_after=again_after, position=step.position)
 
 

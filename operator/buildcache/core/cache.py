@@ -184,13 +184,11 @@ def _executors(want: DesiredCache, have: ObservedCache, use: Use) -> Plan:
         message = f"spec.clusterARN: cluster {want.cluster_arn} {state}: create it, or name another one"
         result += Plan(conflicts=(Conflict(CLUSTER_PART, Reason.CLUSTER_NOT_FOUND, message),))
     keep = set(use.running)
-    on_demand = mounting_executors(want, have)
-    for executor in (*want.executors, *on_demand):
+    for executor in (*want.executors, *mounting_executors(want, have)):
         current = current_revision(executor, have)
         ours = {each.arn for each in have.revisions if each.owned and each.family == executor.family}
         if current is None:
-            scope = executor in on_demand
-            result += Plan((act.RegisterTaskDefinition(executor.name, executor.definition, want.tags, scope),))
+            result += Plan((act.RegisterTaskDefinition(executor.name, executor.definition, want.tags),))
             keep |= ours
         elif current.arn in use.published:
             keep.add(current.arn)
