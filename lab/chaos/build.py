@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from lab.chaos.cache import ROLE
+from lab.chaos.cache import ROLE, place
 from lab.chaos.history import History, follow, has_ended
 from lab.chaos.life import until
 from lab.demo.cluster import GROUP, VERSION, Cluster
@@ -272,19 +272,13 @@ class BuildLife:
         return sum(task["status"] != "STOPPED" for task in tasks)
 
     def _cache(self) -> dict[str, Any]:
-        info = self._cluster.info
-        ec2 = self._cluster.aws("ec2")
-        vpc = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
-        subnets = ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["Subnets"]
         engine = {"name": "ec2", "engine": "BuildKit", "launchType": "EC2", "cpu": 256, "memory": 2048}
         return {
             "apiVersion": f"{GROUP}/{VERSION}",
             "kind": "BuildCache",
             "metadata": {"name": CACHE},
             "spec": {
-                "region": info["region"],
-                "clusterARN": f"arn:aws:ecs:{info['region']}:{info['account']}:cluster/builds",
-                "network": {"vpcID": vpc, "subnetIDs": sorted(subnet["SubnetId"] for subnet in subnets)[:2]},
+                **place(self._cluster),
                 "executors": [{**engine, "taskRoleARN": ROLE, "executionRoleARN": ROLE}],
             },
         }

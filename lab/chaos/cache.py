@@ -27,6 +27,18 @@ PERSONAL = ("Name", OWNER, "buildcache.dev/name", "buildcache.dev/content-hash")
 """Tags that differ between two caches with the same spec."""
 
 
+def place(cluster: Cluster) -> dict[str, Any]:
+    """Of a BuildCache's spec, where it is: region, ECS cluster, and two subnets of the default VPC."""
+    ec2, info = cluster.aws("ec2"), cluster.info
+    vpc = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
+    subnets = ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["Subnets"]
+    return {
+        "region": info["region"],
+        "clusterARN": f"arn:aws:ecs:{info['region']}:{info['account']}:cluster/builds",
+        "network": {"vpcID": vpc, "subnetIDs": sorted(subnet["SubnetId"] for subnet in subnets)[:2]},
+    }
+
+
 class CacheLife:
     """Implements Subject."""
 
@@ -40,13 +52,10 @@ class CacheLife:
         self._numbers = itertools.count(1)
         self._name = ""
         self._uid = ""
-        ec2 = cluster.aws("ec2")
-        self._vpc = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
-        subnets = ec2.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [self._vpc]}])["Subnets"]
-        self._subnets = sorted(subnet["SubnetId"] for subnet in subnets)[:2]
+        self._place = place(cluster)
         # Where the spec names a group, the operator's own goes: a change that moves rules from one group to another.
-        self._given = ec2.create_security_group(
-            GroupName=f"chaos-{cluster.namespace}", Description="given", VpcId=self._vpc
+        self._given = cluster.aws("ec2").create_security_group(
+            GroupName=f"chaos-{cluster.namespace}", Description="given", VpcId=self._place["network"]["vpcID"]
         )["GroupId"]
 
     def close(self) -> None:
@@ -124,9 +133,7 @@ class CacheLife:
 
     def _spec(self) -> dict[str, Any]:
         return {
-            "region": self._cluster.info["region"],
-            "clusterARN": f"arn:aws:ecs:{self._cluster.info['region']}:{self._cluster.info['account']}:cluster/builds",
-            "network": {"vpcID": self._vpc, "subnetIDs": self._subnets},
+            **self._place,
             "registry": {"retentionDays": 30},
             "fileSystem": {},
             "executors": [self._executor(2048), KANIKO],

@@ -14,9 +14,9 @@ from hypothesis import given
 from buildcache.api.build import Build
 from buildcache.api.executor import Executor
 from buildcache.api.stores import Export
-from buildcache.core import engines, flags, tasks
+from buildcache.core import engines, flags, names, tasks
 from buildcache.core.errors import Rejected
-from buildcache.core.flags import Flags, Stores
+from buildcache.core.flags import Flags, Scope, Stores
 from buildcache.core.status import Reason
 from tests.conftest import Golden
 
@@ -29,8 +29,12 @@ OWN, OTHER = URI.partition("/")[0], "999988887777.dkr.ecr.us-east-1.amazonaws.co
 MODEL = botocore.session.get_session().get_service_model("ecs")
 
 
-def definition(own: Executor, **more: Any) -> dict[str, Any]:
-    return dict(tasks.task_definition(IDENTITY, cache_spec(own), own, runner_image=RUNNER, **more).request)
+def definition(own: Executor, scope: Scope | None = None) -> dict[str, Any]:
+    plain = tasks.task_definition(IDENTITY, cache_spec(own), own, runner_image=RUNNER)
+    if scope is None:
+        return dict(plain.request)
+    family = names.scope_family(IDENTITY, own.name, scope.access_point_id)
+    return dict(tasks.mounting(plain, family, scope).request)
 
 
 def request(

@@ -112,3 +112,11 @@ def cache_of(build: Body) -> Key | None:
     reference = (build.get("spec") or {}).get("cacheRef")
     name = reference.get("name") if isinstance(reference, Mapping) else None
     return Key("BuildCache", build["metadata"]["namespace"], name) if isinstance(name, str) and name else None
+
+
+def condition_of(body: Body, kind: str) -> tuple[str, str] | None:
+    """Return status and reason of a condition, or None when the object does not have it."""
+    for item in (body.get("status") or {}).get("conditions") or ():
+        if item.get("type") == kind:
+            return item.get("status", ""), item.get("reason", "")
+    return None

@@ -13,7 +13,7 @@ from buildcache.api.meta import Condition
 from buildcache.core.status import ConditionType, Reason, set_condition
 from buildcache.reconcile.outcome import Outcome, Reconciler
 
-from .objects import Body, Key, KindName, is_terminal, uid_of
+from .objects import Body, Key, KindName, condition_of, is_terminal, uid_of
 from .store import Store
 from .writer import Conflict, Gone, Refused, Result, Writer, Written
 
@@ -165,7 +165,7 @@ class Passes:
                     extra={"kind": self._kind, "field": field},
                 )
         main = "Ready" if self._kind == "BuildCache" else "Succeeded"
-        was, now = _condition(before, main), _condition(result.body, main)
+        was, now = condition_of(before, main), condition_of(result.body, main)
         if now != was and now is not None:
             logger.info(
                 "condition changed",
@@ -198,10 +198,3 @@ def with_internal_error(kind: KindName, body: Body, error: Exception, now: datet
         now=now,
     )
     return {**status, "conditions": [condition.to_json() for condition in changed]}
-
-
-def _condition(body: Body, kind: str) -> tuple[str, str] | None:
-    for item in (body.get("status") or {}).get("conditions") or ():
-        if item.get("type") == kind:
-            return item.get("status", ""), item.get("reason", "")
-    return None

@@ -21,7 +21,7 @@ from buildcache.core.status import Reason
 from buildcache.reconcile.outcome import Reconciler
 
 from .metrics import Metrics
-from .objects import Body, Key, KindName, cache_of, identified, is_released, is_terminal
+from .objects import Body, Key, KindName, cache_of, condition_of, identified, is_released, is_terminal
 from .passes import Done, Passes
 from .retention import Retention
 from .store import Store
@@ -353,5 +353,5 @@ def _shown(cache: Body | None) -> _Shown | None:
 
 
 def _waits_for_cache(build: Body) -> bool:
-    conditions = (build.get("status") or {}).get("conditions") or ()
-    return any((item.get("type"), item.get("reason")) == ("Succeeded", Reason.WAITING_FOR_CACHE) for item in conditions)
+    succeeded = condition_of(build, "Succeeded")
+    return succeeded is not None and succeeded[1] == Reason.WAITING_FOR_CACHE

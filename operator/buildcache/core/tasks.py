@@ -74,9 +74,8 @@ def task_definition(
     executor: Executor,
     *,
     runner_image: str,
-    scope: Scope | None = None,
 ) -> TaskDefinition:
-    """The task definition of an executor; with a scope, the one that mounts it (Kaniko) under a family of its own."""
+    """The task definition of an executor; `mounting` makes of it the one that mounts a scope."""
     logs = _logs(identity, spec)
     fargate = executor.launch_type == "Fargate"
     runner = {
@@ -145,10 +144,7 @@ def task_definition(
         request["placementConstraints"] = [
             {"type": "memberOf", "expression": f"attribute:ecs.cpu-architecture == {architecture}"}
         ]
-    plain = _definition(request)
-    return (
-        mounting(plain, names.scope_family(identity, executor.name, scope.access_point_id), scope) if scope else plain
-    )
+    return _definition(request)
 
 
 def mounting(plain: TaskDefinition, family: str, scope: Scope) -> TaskDefinition:
