@@ -123,7 +123,7 @@ def test_who_waits_for_another_lab_is_told(builds: Path) -> None:
     with toolchain.locked(lock, "etcd", print):
         waiter.start()
         until = time.monotonic() + 30
-        while "another lab is building etcd: waiting for it" not in lines:
+        while "etcd: being made already, waiting for it" not in lines:
             assert time.monotonic() < until, lines
             time.sleep(0.01)
     waiter.join()
