@@ -24,6 +24,9 @@ STS_CONFIG = Config(
 )
 """A silent STS costs eight seconds: every AWS call waits for it, and with them a worker thread each."""
 
+SIGN_IN = "sts:AssumeRoleWithWebIdentity"
+"""Allowed by the trust policy of the role, so no permission of its own policy."""
+
 PAUSE = 10.0
 """Seconds after a failed refresh in which its error is the answer to all who wait for credentials, instead of a call each."""
 
@@ -58,7 +61,7 @@ class OwnCredentials:
     def problem(self) -> str:
         """Return why no call can be signed, and what to do; empty when calls can be. May ask STS."""
         try:
-            with translated("sts:AssumeRoleWithWebIdentity"):
+            with translated(SIGN_IN):
                 found = self._session.get_credentials() if self.find() else None
                 if found is None:
                     raise NoCredentialsError
