@@ -1038,6 +1038,7 @@ def test_c16_a_limit_from_before_the_bounds_is_named_and_a_build_that_runs_goes_
     assert (succeeded["reason"], "spec.limits.maxRunTimeout" in succeeded["message"]) == ("WaitingForCache", True)
     world = World()
     world.ecs.run(world.launched())
+    world.shell.later(seconds=30)
     world.view = FakeView(cache_body(limits={"maxRunTimeout": "99999999h"}))
     world.restart()
     world.shell.later(minutes=59)
