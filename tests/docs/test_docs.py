@@ -11,6 +11,7 @@ import yaml
 
 from buildcache.api.build import Build
 from buildcache.api.cache import BuildCache
+from buildcache.core.cluster_version import MINIMUM
 from buildcache.core.status import BUILD_REASONS, CACHE_REASONS, ConditionType
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -69,6 +70,17 @@ def test_every_trap_has_a_test_that_exists_or_says_why_not() -> None:
         for path, name in named:
             text = (PROJECT / path).read_text()
             assert re.search(rf"^(async )?(def )?{name}\b", text, re.M), f"{trap}: {path} has no {name}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_c22_no_document_waits_for_what_a_failed_build_never_gets(path: Path) -> None:
+    assert not re.search(r"--for[= ]condition=Succeeded", path.read_text())
+
+
+def test_c22_the_oldest_kubernetes_is_the_one_that_is_checked() -> None:
+    oldest = f"{MINIMUM[0]}.{MINIMUM[1]}"
+    for path in ("README.md", "docs/tutorial.md"):
+        assert f"{oldest} or newer" in (PROJECT / path).read_text()
 
 
 def test_the_changelog_keeps_its_form() -> None:
