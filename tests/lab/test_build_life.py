@@ -96,7 +96,7 @@ def test_c22_what_the_documents_wait_for_comes_when_a_build_fails(world: World, 
 
 
 def test_a_build_deleted_while_it_runs_stops_its_task(world: World, namespace: str) -> None:
-    """T57, faults 52: no orphan."""
+    """T57, F52: no orphan."""
     world.ready(namespace)
     world.simulate(build=600)
     build = world.create(namespace, "builds", world.build("web-1"))
@@ -108,7 +108,7 @@ def test_a_build_deleted_while_it_runs_stops_its_task(world: World, namespace: s
 
 
 def test_the_straight_path_needs_few_writes_and_meets_no_conflict(world: World, namespace: str) -> None:
-    """Faults P8: at most six writes from creation to the end, and no refusal by RBAC or resourceVersion."""
+    """At most six writes from creation to the end, and no refusal by RBAC or resourceVersion."""
     world.ready(namespace)
     before = world.audit_size()
     world.create(namespace, "builds", world.build("web-1"))
