@@ -130,7 +130,7 @@ def test_findings_are_listed_with_their_tests() -> None:
     """Tests of a finding begin with its id, of several with all of them: test_c3_…, test_a13_a14_…"""
     rows = {row[0] for row in listed("findings.md")}
     begun: set[str] = set()
-    for path in SOURCES:
+    for path in (*SOURCES, Path(__file__)):
         for names in re.findall(r"^ *(?:async )?def test((?:_[pcakm]\d+)+)(?=_|\()", path.read_text(), re.M):
             begun |= {name.upper() for name in names.split("_")[1:]}
     assert begun <= rows, "every finding that a test names is in docs/findings.md"
