@@ -55,5 +55,5 @@ def calls(account: Account, monkeypatch: pytest.MonkeyPatch) -> Calls:
     monkeypatch.setenv("AWS_ENDPOINT_URL", account.url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", account.id)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setattr(boto3, "Session", lambda: session)
+    monkeypatch.setattr("buildcache.aws.clients.make_session", lambda: session)
     return heard
