@@ -20,24 +20,26 @@ def load(client: docker.DockerClient, archive: BinaryIO, label: str) -> list[str
     before = {tag for image in client.images.list() for tag in image.tags}
     tags = []
     for image in client.images.load(archive):
-        for tag in sorted({*image.tags} - {tag for tag in image.tags if tag.startswith(f"{MARKS}:")}):
+        for tag in (tag for tag in image.tags if not tag.startswith(f"{MARKS}:")):
             tags.append(tag)
             if tag not in before:
-                image.tag(MARKS, tag=_mark(label, tag))
+                image.tag(_mark(label, tag))
     return tags
 
 
 def remove(client: docker.DockerClient, label: str | None) -> None:
     """Remove the images that labs have loaded, of the lab with this label or of all."""
     for image in client.images.list(name=MARKS):
-        marks = {mark.partition(":")[2] for mark in image.tags if mark.startswith(f"{MARKS}:")}
-        for own in sorted({mark.partition("-")[0] for mark in marks}):
-            if label in (None, own):
-                ours = [tag for tag in image.tags if _mark(own, tag) in marks]
-                for tag in (*ours, *(f"{MARKS}:{_mark(own, tag)}" for tag in ours)):
-                    with contextlib.suppress(docker.errors.APIError):  # gone, or a container of somebody else uses it
-                        client.images.remove(tag)
+        marks = [tag for tag in image.tags if tag.startswith(f"{MARKS}:{label or ''}")]
+        loaded = [tag for tag in image.tags if any(_mark(_label(mark), tag) == mark for mark in marks)]
+        for tag in (*loaded, *marks):
+            with contextlib.suppress(docker.errors.APIError):  # gone, or used by a container that is not a lab's
+                client.images.remove(tag)
 
 
 def _mark(label: str, tag: str) -> str:
-    return f"{label}-{hashlib.sha256(tag.encode()).hexdigest()[:16]}"
+    return f"{MARKS}:{label}-{hashlib.sha256(tag.encode()).hexdigest()[:16]}"
+
+
+def _label(mark: str) -> str:
+    return mark.removeprefix(f"{MARKS}:").partition("-")[0]

@@ -49,21 +49,21 @@ def test_archives_of_LAB_IMAGES_are_loaded(engine: Engine, tmp_path: Path) -> No
         assert name in said[0]
         assert said[0].endswith(f": loaded from {archive}")
     finally:
-        engine.client.images.remove(name)
+        loaded_images.remove(engine.client, "lab")
 
 
 def test_k10_what_LAB_IMAGES_brought_goes_with_its_lab(engine: Engine, tmp_path: Path) -> None:
-    archive = tmp_path / "images.tar"
     names = ["lab-test/loaded:2", "lab-test/there-before:1"]
-    for name in names:
+    for number, name in enumerate(names):
         engine.client.images.get(BASE).tag(name)
-    with archive.open("wb") as file:
-        for chunk in engine.client.api.get_image(names):
-            file.write(chunk)
+        with (tmp_path / f"{number}.tar").open("wb") as file:
+            for chunk in engine.client.images.get(name).save(named=name):
+                file.write(chunk)
+    archives = f"{tmp_path}/0.tar:{tmp_path}/1.tar"
     engine.client.images.remove(names[0])
     try:
         for label in ("one", "other"):
-            Images(engine.client, engine.registry.address, print, archives=str(archive), label=label).ensure()
+            Images(engine.client, engine.registry.address, print, archives=archives, label=label).ensure()
         loaded_images.remove(engine.client, "other")
         assert tags(engine) == {*names}, "it was there when the other lab loaded it"
         loaded_images.remove(engine.client, "one")
