@@ -99,7 +99,7 @@ def test_a_full_cache_is_seen_as_it_was_asked_for(aws: Aws) -> None:
     assert have.build_group is not None
     assert have.cache_group.ingress == {Rule("tcp", 2049, 2049, have.build_group.id)}
     assert have.cache_group.egress == frozenset()
-    assert all(mount.groups == {have.cache_group.id} for mount in have.mounts)
+    assert all(mount.groups == frozenset({have.cache_group.id}) for mount in have.mounts)
     assert have.repository is not None
     assert have.repository.policy == lifecycle_policy(14)
     assert have.log_group is not None

@@ -4,6 +4,7 @@ from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from buildcache.core.action import DeregisterTaskDefinition, RegisterTaskDefinition, Tags
+from buildcache.core.build import family_of
 from buildcache.core.names import CONTENT_HASH_TAG
 from buildcache.core.observed import ACTIVE, TaskRevision
 
@@ -94,4 +95,5 @@ def _active(client: "ECSClient", family: str) -> list[str]:
         paginator = client.get_paginator("list_task_definitions")
         for page in paginator.paginate(familyPrefix=family, status="ACTIVE", sort="DESC"):
             found += page["taskDefinitionArns"]
-    return found
+    # The parameter is called a prefix, and other implementations of this API take it for one.
+    return [arn for arn in found if family_of(arn) == family]

@@ -25,7 +25,7 @@ def plan(want: DesiredCache, have: ObservedCache, use: Use | None = None) -> Pla
     """All that is different, in the order of creation."""
     use = use or Use()
     return (
-        Plan(conflicts=subnet_conflicts(want, have))
+        Plan(conflicts=network_conflicts(want, have))
         + _groups(want, have)
         + plan_file_system(want, have, use)
         + plan_access_points(want, have, use)
@@ -36,6 +36,27 @@ def plan(want: DesiredCache, have: ObservedCache, use: Use | None = None) -> Pla
 
 
 # --- network ---------------------------------------------------------------------------------------------------------------------
+
+
+def network_conflicts(want: DesiredCache, have: ObservedCache) -> tuple[Conflict, ...]:
+    """Subnets and security groups of the spec that do not exist or belong to another VPC."""
+    return subnet_conflicts(want, have) + _group_conflicts(want, have)
+
+
+def _group_conflicts(want: DesiredCache, have: ObservedCache) -> tuple[Conflict, ...]:
+    if have.given_groups is None:
+        return ()
+    found = []
+    for position, group_id in enumerate(want.given_groups):
+        path = f"spec.network.securityGroupIDs[{position}]"
+        vpc_id = have.given_groups.get(group_id)
+        if vpc_id is None:
+            message = f"{path}: security group {group_id} does not exist in {want.region}; correct the id"
+            found.append(Conflict(BUILD_GROUP_PART, Reason.NOT_FOUND, message))
+        elif vpc_id != want.vpc_id:
+            message = f"{path}: security group {group_id} is in {vpc_id}, not in spec.network.vpcID {want.vpc_id}"
+            found.append(Conflict(BUILD_GROUP_PART, Reason.INVALID_SPEC, message))
+    return tuple(found)
 
 
 def build_groups(want: DesiredCache, have: ObservedCache) -> frozenset[str]:
@@ -53,7 +74,9 @@ def _groups(want: DesiredCache, have: ObservedCache) -> Plan:
         builders = build_groups(want, have)
         ingress = frozenset(Rule("tcp", NFS, NFS, group) for group in builders)
         # Without the builders' group yet, the rules stay as they are: what a running build mounts through goes last.
-        if builders or have.cache_group is None:
+        # The same holds while the spec names a group that EC2 does not have: no rule can refer to it.
+        known = builders and not _group_conflicts(want, have)
+        if known or have.cache_group is None:
             result += _group(want, "cache", have.cache_group, ingress=ingress, egress=frozenset())
     elif have.cache_group is not None and have.cache_group.owned and not want.retain and not _is_mounted(have):
         result += Plan((act.DeleteSecurityGroup("cache", have.cache_group.id),))
