@@ -13,6 +13,7 @@ from .tags import is_owned, lower_key_value
 
 if TYPE_CHECKING:
     from types_boto3_ecs import ECSClient
+    from types_boto3_ecs.type_defs import TaskDefinitionTypeDef
 
 RETIRED_AT_ONCE = 10
 """Older revisions that one look describes, newest first; the rest comes when these are gone. ECS lets one go each second."""
@@ -85,8 +86,17 @@ def _describe(client: "ECSClient", family_or_arn: str, owner: Tags) -> TaskRevis
         revision=described["revision"],
         owned=is_owned(tags, owner),
         content_hash=tags.get(CONTENT_HASH_TAG, ""),
+        log_group=_log_group(described),
         tags=tags,
     )
+
+
+def _log_group(described: "TaskDefinitionTypeDef") -> str:
+    for container in described.get("containerDefinitions", []):
+        group = container.get("logConfiguration", {}).get("options", {}).get("awslogs-group")
+        if group is not None:
+            return group
+    return ""
 
 
 def _active(client: "ECSClient", family: str) -> list[str]:

@@ -61,6 +61,7 @@ def observe_for_teardown(clients: Clients, want: DesiredCache) -> ObservedCache:
     owner = names.owner_tags(want.identity)
     return replace(
         _observe(clients, want),
+        former_log_group=logs.observe_log_group(clients.logs, want.former_log_group, owner),
         # Of whatever file system: one that was only observed may have left the spec long ago.
         access_points=tuple(efs.observe_access_points(clients.efs, owner)),
         revisions=tuple(ecs.observe_revisions(clients.ecs, families, owner)),

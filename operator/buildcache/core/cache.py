@@ -186,16 +186,25 @@ def current_revision(executor: DesiredExecutor, have: ObservedCache) -> TaskRevi
     return _newest(executor, have, executor.definition.content_hash)
 
 
-def usable_revision(executor: DesiredExecutor, have: ObservedCache) -> TaskRevision | None:
-    """The current revision, else the newest older one: a Build need not wait for an update."""
-    return current_revision(executor, have) or _newest(executor, have, None)
+def usable_revision(want: DesiredCache, executor: DesiredExecutor, have: ObservedCache) -> TaskRevision | None:
+    """The current revision, else the newest older one: a Build need not wait for an update.
+
+    One that writes to another log group is of an earlier release. It is not offered any more: Builds look for their reports in the group
+    that the status names.
+    """
+    return current_revision(executor, have) or _newest(executor, have, None, want.log_group)
 
 
-def _newest(executor: DesiredExecutor, have: ObservedCache, content_hash: str | None) -> TaskRevision | None:
+def _newest(
+    executor: DesiredExecutor, have: ObservedCache, content_hash: str | None, log_group: str | None = None
+) -> TaskRevision | None:
     ours = [
         revision
         for revision in have.revisions
-        if revision.owned and revision.family == executor.family and content_hash in (None, revision.content_hash)
+        if revision.owned
+        and revision.family == executor.family
+        and content_hash in (None, revision.content_hash)
+        and (log_group is None or revision.log_group in ("", log_group))
     ]
     return max(ours, key=lambda revision: revision.revision, default=None)
 
@@ -231,5 +240,5 @@ def _executors(want: DesiredCache, have: ObservedCache, use: Use) -> Plan:
 def executor_parts(want: DesiredCache, have: ObservedCache) -> Mapping[str, TaskRevision]:
     """Part name → the revision that Builds are to use."""
     executors = (*want.executors, *mounting_executors(want, have))
-    found = {executor_part(each.name): usable_revision(each, have) for each in executors}
+    found = {executor_part(each.name): usable_revision(want, each, have) for each in executors}
     return {part: revision for part, revision in found.items() if revision is not None}

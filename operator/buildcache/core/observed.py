@@ -118,6 +118,8 @@ class TaskRevision:
     owned: bool
     content_hash: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    log_group: str = ""
+    """Where its tasks write. Empty: not known."""
 
 
 @dataclass(frozen=True, slots=True)
