@@ -69,7 +69,9 @@ def test_t21_an_object_of_the_same_name_but_another_uid_shares_nothing_that_its_
 
 
 @given(identities, object_names)
-def test_a7_t7_two_clusters_of_one_account_share_no_token_and_no_log_group(identity: Identity, other_cluster: str) -> None:
+def test_a7_t7_two_clusters_of_one_account_share_no_token_and_no_log_group(
+    identity: Identity, other_cluster: str
+) -> None:
     other = replace(identity, cluster_id=f"{identity.cluster_id}-{other_cluster}")
     assert names.creation_token(identity) != names.creation_token(other)
     assert names.log_group_name(identity) != names.log_group_name(other)

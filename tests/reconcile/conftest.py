@@ -192,7 +192,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     for name, value in environment(url).items():
         monkeypatch.setenv(name, value)
     session = shared_session()
-    monkeypatch.setattr(boto3, "Session", lambda: session)
+    monkeypatch.setattr(boto3, "Session", lambda **_: session)
     yield served
     served.stop()
 
