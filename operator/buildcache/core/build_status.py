@@ -216,7 +216,7 @@ def with_attempt(status: BuildStatus, row: Attempt) -> BuildStatus:
 def log_group(build: Build) -> str:
     """The log group of the Build's task, as it was noted at its launch.
 
-    A name that is not of the Build's namespace and BuildCache is not believed (threat T18): the log's end is shown in the status.
+    A name that is not of the Build's namespace and BuildCache is not believed (H18): the log's end is shown in the status.
     """
     owner = Identity("", build.metadata.namespace, build.spec.cache_ref.name, "")
     noted = build.status.logs.group if build.status.logs is not None else None
