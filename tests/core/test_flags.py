@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from buildcache.api.ecr import ecr_host
 from buildcache.core import flags
 from buildcache.core.flags import Flags, Refused, Stores
 
@@ -23,6 +24,8 @@ KEYS = {
     "FF_KANIKO_ROLLING_CACHE_KEY": "true",
     "FF_KANIKO_SKIP_WRITE_WHITEOUTS": "true",
 }
+SCOPED = {"FF_KANIKO_SCOPED_DOCKERIGNORE": "true"}
+OCI_STAGES = {"FF_KANIKO_OCI_STAGES": "0"}
 CACHE = {"BUILD_CACHE": "true", "BUILD_CACHE_REPO": URI}
 NO_PUSH: dict[str, Any] = {"output": {"push": False}}
 NOTHING: Mapping[str, Any] = {}
@@ -61,7 +64,7 @@ class Case(NamedTuple):
 
 IN, OUT = ["--import-cache", IMPORT], ["--export-cache", EXPORT]
 KANIKO = ["--cache=true", f"--cache-repo={URI}"]
-TAR = ["--tar-path=/workspace/image.tar", "--no-push"]
+TAR = ["--tar-path=/kaniko/workspace/image.tar", "--no-push"]
 BARE = f"type=registry,ref={REF}"
 
 CASES = [
@@ -227,11 +230,7 @@ def test_arguments(case: Case) -> None:
         pytest.param("BuildKit", OFF, {}, {}, {}, id="BuildKit off"),
         pytest.param("Docker", ON, {}, {}, {**CACHE, "DOCKER_BUILDKIT": "1"}, id="Docker on"),
         pytest.param("Docker", OFF, {}, {}, {"DOCKER_BUILDKIT": "1"}, id="Docker off"),
-        pytest.param("Kaniko", ON, {}, {}, {**CACHE, **KEYS}, id="Kaniko with safe keys"),
-        pytest.param("Kaniko", ON, {}, kaniko(version="1.28.1"), {**CACHE, **KEYS}, id="the first with safe keys"),
-        pytest.param("Kaniko", ON, {}, kaniko(version="1.28.0"), CACHE, id="the last without safe keys"),
-        pytest.param("Kaniko", ON, {}, kaniko(version="1.27.9"), {**CACHE, "FF_KANIKO_OCI_STAGES": "0"}, id="1.27"),
-        pytest.param("Kaniko", ON, {}, kaniko(version="1.26.5"), CACHE, id="1.26"),
+        pytest.param("Kaniko", ON, {}, {}, {**CACHE, **SCOPED, **KEYS}, id="Kaniko with safe keys"),
         pytest.param(
             "Kaniko", ON, {"cache": {"mode": "None"}}, {}, CACHE, id="Kaniko that does not cache needs no keys"
         ),
@@ -242,6 +241,21 @@ def test_environment(
     engine: str, stores: Stores, build: dict[str, Any], options: dict[str, Any], environment: dict[str, str]
 ) -> None:
     assert render(engine, stores, build=build, options=options).environment == environment
+
+
+@pytest.mark.parametrize(
+    ("version", "own"),
+    [
+        ("1.28.1", KEYS | SCOPED),
+        ("1.28.0", SCOPED),
+        ("1.27.9", SCOPED | OCI_STAGES),
+        ("1.27.6", SCOPED | OCI_STAGES),
+        ("1.27.5", OCI_STAGES),
+        ("1.26.5", {}),
+    ],
+)
+def test_k2_each_kaniko_gets_the_variables_that_it_knows(version: str, own: dict[str, str]) -> None:
+    assert render("Kaniko", options=kaniko(version=version)).environment == CACHE | own
 
 
 @pytest.mark.parametrize("registry", [True, False], ids=["registry ready", "registry not ready"])
@@ -330,6 +344,8 @@ def test_a_tag_for_each_platform_is_that_of_the_build_or_of_the_executor() -> No
         (f"{URI}:tag", "111122223333.dkr.ecr.eu-west-1.amazonaws.com"),
         ("111122223333.dkr.ecr-fips.us-gov-west-1.amazonaws.com/a", "111122223333.dkr.ecr-fips.us-gov-west-1.amazonaws.com"),
         ("111122223333.dkr.ecr.cn-north-1.amazonaws.com.cn/a", "111122223333.dkr.ecr.cn-north-1.amazonaws.com.cn"),
+        ("111122223333.dkr.ecr.eusc-de-east-1.amazonaws.eu/a", "111122223333.dkr.ecr.eusc-de-east-1.amazonaws.eu"),
+        ("111122223333.dkr.ecr.us-isob-east-1.sc2s.sgov.gov/a", "111122223333.dkr.ecr.us-isob-east-1.sc2s.sgov.gov"),
         ("111122223333.dkr-ecr.eu-west-1.on.aws/a", "111122223333.dkr-ecr.eu-west-1.on.aws"),
         ("1111.dkr.ecr.eu-west-1.amazonaws.com/a", None),
         ("111122223333.dkr.ecr.eu-west-1.amazonaws.com.evil.example/a", None),
@@ -338,8 +354,8 @@ def test_a_tag_for_each_platform_is_that_of_the_build_or_of_the_executor() -> No
         ("", None),
     ],
 )  # fmt: skip
-def test_ecr_is_known_by_its_host(reference: str, host: str | None) -> None:
-    assert flags.ecr_host(reference) == host
+def test_a10_ecr_is_known_by_its_host(reference: str, host: str | None) -> None:
+    assert ecr_host(reference) == host
 
 
 @pytest.mark.parametrize(
