@@ -179,6 +179,7 @@ class Simulation(FakeKube):
             namespaces=(),
             workers=4,
             now=self._clock,
+            credentials=lambda: "",
         )
         self._shell = shell
         try:
