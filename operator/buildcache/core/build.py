@@ -361,7 +361,7 @@ def pinned_cluster(status: BuildStatus, cache: BuildCache | None) -> str | None:
     """The cluster for which the current attempt's RunTask was prepared; None when nothing says so.
 
     A client token is unique in one cluster only, and a BuildCache may be moved to another one. Like a task's ARN, a cluster that is not
-    in the account and region of the BuildCache is not believed (threat T18).
+    in the account and region of the BuildCache is not believed (H18).
     """
     last = status.attempts[-1] if status.attempts else None
     pinned = last.cluster_arn if last is not None and last.task_arn is None else None
@@ -412,7 +412,7 @@ def nothing_found(build: Build, now: datetime, *, final: bool) -> Literal["recor
 
 
 def trusted_task(build_status: BuildStatus, cache: BuildCache | None) -> TaskRef | None:
-    """The task that status names, if it can be the Build's own: in the account and region of its BuildCache (threat T18).
+    """The task that status names, if it can be the Build's own: in the account and region of its BuildCache (H18).
 
     That it was started by this Build is checked when ECS has described it, before anything is done to it.
     """

@@ -53,7 +53,7 @@ class Follower:
             told = build_status.troubled(status, one_line(sighting.trouble, MESSAGE), case.at)
             return changed(status, told, again_after=TROUBLE_PERIOD)
         if seen.started_by != case.uid:
-            # The status names a task that this Build did not start (threat T18): nothing is done to that task.
+            # The status names a task that this Build did not start (H18): nothing is done to that task.
             self._executor.forget(ref, case.uid)
             return None
         if seen.phase != "Stopped":
