@@ -172,9 +172,17 @@ PHRASES: tuple[tuple[str, str, Answer], ...] = (
     # RunTask with a role that IAM has not spread yet, or with one that ECS may not assume: told apart by time only, so it is tried
     # again for as long as a refusal may last.
     ("ClientException", "unable to assume the role", Answer.NO_ROLE),
-    ("ClientException", "Unable to describe task definition", Answer.ABSENT),
-    ("ClientException", "TaskDefinition is inactive", Answer.ABSENT),
-    ("ClientException", "The specified task definition does not exist", Answer.ABSENT),
+    # RunTask with a definition that is gone: AWS documents ClientException, and answers InvalidParameterException as well.
+    *(
+        (code, phrase, Answer.ABSENT)
+        for code in ("ClientException", "InvalidParameterException")
+        for phrase in (
+            "Unable to describe task definition",
+            "TaskDefinition is inactive",
+            "TaskDefinition not found",
+            "The specified task definition does not exist",
+        )
+    ),
     *((code, phrase, Answer.UNAVAILABLE) for code, phrase in _FULL),
     # RegisterTaskDefinition while another revision of the family is being made: passes by itself.
     ("ClientException", "Too many concurrent attempts to create a new revision", Answer.UNAVAILABLE),

@@ -77,9 +77,20 @@ def troubled(status: BuildStatus, message: str, at: Stamp) -> BuildStatus:
     return with_(status, at, conditions=conditions)
 
 
-def recorded(status: BuildStatus, at: Stamp) -> BuildStatus:
-    """Note that the current attempt has no task at this moment (`build.unlaunched_at`)."""
-    return with_attempt(status, Attempt(number=attempt_number(status), started_at=timestamp(at.now)))
+def recorded(status: BuildStatus, at: Stamp, cluster_arn: str | None = None) -> BuildStatus:
+    """Note that the current attempt has no task at this moment (`build.unlaunched_at`), and where RunTask will start it."""
+    last = status.attempts[-1] if status.attempts else None
+    pinned = cluster_arn or (last.cluster_arn if last is not None else None)
+    row = Attempt(number=attempt_number(status), started_at=timestamp(at.now), cluster_arn=pinned)
+    return with_(with_attempt(status, row), at)
+
+
+def pinned(status: BuildStatus, unlaunched_at: datetime, cluster_arn: str, at: Stamp) -> BuildStatus:
+    """Note where RunTask will start the current attempt, without a claim about tasks that it may have already."""
+    last = status.attempts[-1] if status.attempts else None
+    if last is None or last.task_arn is not None:
+        last = Attempt(number=attempt_number(status), started_at=timestamp(unlaunched_at))
+    return with_(with_attempt(status, last.model_copy(update={"cluster_arn": cluster_arn})), at)
 
 
 def adopted(status: BuildStatus, task: Task, at: Stamp) -> BuildStatus:
@@ -150,17 +161,13 @@ def stopping(status: BuildStatus, reason: Reason, at: Stamp) -> BuildStatus:
     return pending(status, Reason.CANCELLING, f"the task is being stopped: {WHY[reason]}", at)
 
 
-def is_refused(status: BuildStatus) -> bool:
-    """Tell whether the last that was heard of ECS is that it has started no task."""
-    told = find_condition(status.conditions, ConditionType.RECONCILING)
-    return told is not None and told.reason in (Reason.WAITING_FOR_CAPACITY, Reason.THROTTLED, Reason.RETRYING)
-
-
-def retrying(status: BuildStatus, task: Task, failure: Failed, limit: int, at: Stamp) -> BuildStatus:
+def retrying(
+    status: BuildStatus, task: Task, failure: Failed, limit: int, at: Stamp, cluster_arn: str | None = None
+) -> BuildStatus:
     """The attempt's task has failed by the infrastructure: its row is closed, and the next one's opened, which has no task yet."""
     status = with_attempt(status, closed(status.attempts[-1], task, failure.exit_code, at))
     number = attempt_number(status) + 1
-    status = with_attempt(status, Attempt(number=number, started_at=timestamp(at.now)))
+    status = with_attempt(status, Attempt(number=number, started_at=timestamp(at.now), cluster_arn=cluster_arn))
     message = f"attempt {number} of {limit + 1} follows {failure.reason.value}: {failure.message}"
     return pending(status, Reason.RETRYING, message, at)
 

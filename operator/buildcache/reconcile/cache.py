@@ -97,10 +97,16 @@ class CacheReconciler:
         self._runner_image = runner_image
         self._looks: dict[str, _Look] = {}
         self._settled: dict[str, _Settled] = {}
+        self._doubted: set[str] = set()
+        """Objects of which a Build has found that AWS does not have what their status names: the next pass reads everything."""
         self._waiting: dict[str, datetime] = {}
         """Since when there has been nothing to do but to wait for AWS."""
         self._computed: dict[str, _Computed] = {}
         self._corrections: dict[str, Corrections] = {}
+
+    def doubt(self, uid: str) -> None:
+        """Read everything in the next pass, whenever the next look is due. Called from passes over Builds."""
+        self._doubted.add(uid)
 
     def reconcile(self, body: Mapping[str, Any], now: datetime) -> Outcome:
         """Bring AWS nearer to what the object asks for.
@@ -142,6 +148,10 @@ class CacheReconciler:
             return Outcome(finalizer="add")
         look = self._looks.get(metadata.uid)
         needs = self._needs(cache)
+        if metadata.uid in self._doubted:
+            self._doubted.discard(metadata.uid)
+            self._settled.pop(metadata.uid, None)
+            look = None
         if look is not None and _is_current(look, cache, now) and _covers(look.needs, needs):
             return self._numbers(cache, look, now)
         return self._correct(cache, needs, now)
@@ -357,6 +367,7 @@ class CacheReconciler:
     def _forget(self, uid: str) -> None:
         self._looks.pop(uid, None)
         self._settled.pop(uid, None)
+        self._doubted.discard(uid)
         self._waiting.pop(uid, None)
         self._computed.pop(uid, None)
         self._corrections.pop(uid, None)

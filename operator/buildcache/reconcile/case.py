@@ -19,6 +19,9 @@ from .outcome import Outcome
 MESSAGE = 512
 """Characters of AWS's words that a status repeats."""
 
+TROUBLE_PERIOD = 60.0
+"""Seconds between passes over a Build whose task the operator may not look at or stop."""
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
