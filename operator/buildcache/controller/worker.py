@@ -18,6 +18,7 @@ from .objects import Key, KindName, version_of
 from .passes import Done, Verdict
 from .queue import WorkQueue
 from .store import Store
+from .supervision import Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -85,10 +86,11 @@ class Lane:
         """Return how many keys wait."""
         return self._queue.depth()
 
-    def start(self) -> None:
+    def start(self, supervisor: Supervisor) -> None:
         """Make the workers; they wait for `open`."""
         self._tasks = [
-            asyncio.create_task(self._work(), name=f"{self.kind} worker {number}") for number in range(self._workers)
+            supervisor.start(f"{self.kind} worker {number}", self._work, group=f"{self.kind} workers")
+            for number in range(self._workers)
         ]
 
     def open(self) -> None:
@@ -125,6 +127,10 @@ class Lane:
             try:
                 if taken.forced or not self._is_dealt_with(key):
                     await self._pass(key)
+            except Exception:
+                # A bug beside the pass: the supervisor tells of it, and the key must not be lost.
+                self._queue.retry(key, loop.time(), longest=LONGEST_REFUSED)
+                raise
             finally:
                 self._queue.done(key)
             # A burst of keys with nothing to do must not keep the watch from being read.
