@@ -18,7 +18,6 @@ FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 15.0
 
 _FOR_KOPF = (401, 404, 410)
-_JSON = "application/json"
 
 
 class Patience:
@@ -39,13 +38,9 @@ class Patience:
             try:
                 response = await send(request)
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                why = f"no answer from the API server ({type(error).__name__})"
-                if is_ours:
-                    self._watches.failed(path, why)
-                else:
-                    self._watches.all_failed(why)
+                self._lost(path, request, error)
                 raise
-            if response.status == 200 and response.content_type == _JSON:
+            if response.status == 200 and not response.content_type.startswith("text/"):
                 self._pauses.pop(path, None)
                 if is_watch:
                     self._watches.opened(path)
@@ -59,6 +54,16 @@ class Patience:
             self._watches.failed(path, await _explanation(response), refused=True)
             response.close()
             await asyncio.sleep(self._pause(path, response))
+
+    def _lost(self, path: str, request: aiohttp.ClientRequest, error: Exception) -> None:
+        if request.session.closed:
+            # By kopf, for a reason that another request has told.
+            return
+        why = f"no answer from the API server ({type(error).__name__})"
+        if self._watches.knows(path):
+            self._watches.failed(path, why)
+        else:
+            self._watches.all_failed(why)
 
     def _pause(self, path: str, response: aiohttp.ClientResponse) -> float:
         pause = self._pauses.get(path, FIRST_PAUSE)

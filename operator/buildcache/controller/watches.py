@@ -58,7 +58,7 @@ class Watches:
     def __init__(self, paths: frozenset[str], clock: Callable[[], float]) -> None:
         self._clock = clock
         self._watches = {path: _Watch(clock()) for path in sorted(paths)}
-        self._all_open = asyncio.Event()
+        self._settled = asyncio.Event()
 
     # What the HTTP session reports
 
@@ -70,8 +70,7 @@ class Watches:
         if watch.why:
             logger.info("watching again", extra={"path": path})
         watch.closed_since, watch.was_open, watch.why, watch.refused_at = None, True, "", None
-        if all(each.closed_since is None for each in self._watches.values()):
-            self._all_open.set()
+        self._settle()
 
     def closed(self, path: str) -> None:
         """A watch is asked for, so the one before it has ended."""
@@ -96,8 +95,13 @@ class Watches:
         self.closed(path)
         if refused:
             watch.refused_at = self._clock()
+            self._settle()
         changed, watch.why = watch.why != why, why
         return changed
+
+    def _settle(self) -> None:
+        if all(watch.was_open or watch.refused_at is not None for watch in self._watches.values()):
+            self._settled.set()
 
     def close_all(self) -> None:
         """Everything that watches has ended."""
@@ -111,10 +115,10 @@ class Watches:
     # What follows from it
 
     async def wait(self, patience: float) -> bool:
-        """Wait until each watch was open once, but not for ever; tell whether they were."""
+        """Wait until each watch was open once or is refused, but not for ever; tell whether that is so."""
         try:
             async with asyncio.timeout(patience):
-                await self._all_open.wait()
+                await self._settled.wait()
         except TimeoutError:
             return False
         return True

@@ -127,10 +127,13 @@ class Lane:
             try:
                 if taken.forced or not self._is_dealt_with(key):
                     await self._pass(key)
-            except Exception:
-                # A bug beside the pass: the supervisor tells of it, and the key must not be lost.
-                self._queue.retry(key, loop.time(), longest=LONGEST_REFUSED)
-                raise
+            except Exception as error:  # a bug beside the pass, which itself never raises: the key must not be lost
+                self._metrics.task_failed(f"{self.kind} workers")
+                delay = self._queue.retry(key, loop.time(), longest=LONGEST_REFUSED)
+                logger.exception(
+                    "unhandled error beside a pass; trying again",
+                    extra={"object": str(key), "error": f"{type(error).__name__}: {error}", "seconds": round(delay, 1)},
+                )
             finally:
                 self._queue.done(key)
             # A burst of keys with nothing to do must not keep the watch from being read.
