@@ -57,6 +57,11 @@ def test_every_string_list_and_map_has_a_bound(schema: dict[str, Any]) -> None:
                 assert "maxProperties" in node, path
 
 
+def test_c22_every_field_is_described(schema: dict[str, Any]) -> None:
+    """`kubectl explain` is where people look first."""
+    assert not [path for path, node in nodes(schema) if not path.endswith("[]") and not node.get("description")]
+
+
 def test_a_status_has_no_default_but_never_observed(schema: dict[str, Any]) -> None:
     """A default inside the status would be added by the server to what the operator wrote, and be written again for ever."""
     assert schema["properties"]["status"]["default"] == {"observedGeneration": -1}

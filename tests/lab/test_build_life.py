@@ -39,7 +39,7 @@ def test_a_finished_build_leaves_the_watch_without_a_finalizer(world: World, nam
     body = world.get(namespace, "builds", "web-1")
     assert "finalizers" not in body["metadata"]
     world.delete(namespace, "builds", "web-1")
-    world.gone(namespace, "builds", "web-1", timeout=5)
+    world.gone(namespace, "builds", "web-1")
 
 
 BAD: dict[str, tuple[dict[str, Any], dict[str, Any], str, str, str]] = {

@@ -382,7 +382,7 @@ def test_t47_a_zone_without_addresses_does_not_hold_the_others(cache: Cache, aws
     aws.add_faults(
         [{"operation": "CreateMountTarget", "kind": "error", "code": "NoFreeAddressesInSubnet", "status": 409}]
     )
-    for _ in range(12):
+    for _ in range(60):
         cache.step()
         if "Stalled" in cache.conditions():
             break

@@ -56,9 +56,9 @@ def _definition(
 ) -> dict[str, Any]:
     schema = structural(model)
     properties = schema["properties"]
-    properties["apiVersion"] = {"type": "string"}
-    properties["kind"] = {"type": "string"}
-    properties["metadata"] = {"type": "object"}
+    properties["apiVersion"] = {"type": "string", "description": "The API's group and version."}
+    properties["kind"] = {"type": "string", "description": "The kind of this object."}
+    properties["metadata"] = {"type": "object", "description": "The object's standard metadata."}
     # A new object reads as never observed, so that no tool takes it for settled.
     properties["status"] = {**without_defaults(properties["status"]), "default": {"observedGeneration": -1}}
     kind = model.model_fields["kind"].default
