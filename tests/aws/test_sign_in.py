@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.config import Config
@@ -122,8 +123,9 @@ def test_c7_a_silent_sts_is_unavailable_within_seconds_for_all_who_wait(
     token: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As shipped it is 2 s, 4 s and two attempts; what matters is that it reaches the client that botocore makes.
-    assert credentials.STS_CONFIG.connect_timeout <= 3
-    assert credentials.STS_CONFIG.read_timeout <= 5
+    shipped: Any = credentials.STS_CONFIG
+    assert shipped.connect_timeout <= 3
+    assert shipped.read_timeout <= 5
     quick = Config(connect_timeout=0.5, read_timeout=0.5, retries={"mode": "standard", "total_max_attempts": 1})
     monkeypatch.setattr(credentials, "STS_CONFIG", quick)
     with socket.socket() as silent:

@@ -227,17 +227,17 @@ def translated(operation: str, resource: str = "") -> Iterator[None]:
     except ParamValidationError as error:
         message = str(error)[:_MESSAGE_LIMIT]
         raise Rejected(Reason.INVALID_SPEC, message, operation=operation, resource=resource) from error
+    except (BotoCoreError, ResponseParserError) as error:
+        # ResponseParserError is neither a ClientError nor a BotoCoreError; it is what an HTML error page of an XML service becomes.
+        message = f"no usable answer ({type(error).__name__})"
+        raise Unavailable(message, operation=operation, resource=resource) from error
     except OSError as error:
-        # botocore wraps what goes wrong with a connection; this is the token of the web identity, read when credentials are due.
+        # After BotoCoreError, of which the timeouts are OSErrors too: this is the token of the web identity, read when credentials are due.
         message = (
             f"cannot read {error.filename or 'the web identity token'} ({error.strerror}), which the operator signs in to AWS with:"
             " check AWS_WEB_IDENTITY_TOKEN_FILE, the projected volume of its Pod and fsGroup in its securityContext"
         )
         raise Denied(message, operation="sts:AssumeRoleWithWebIdentity", resource="") from error
-    except (BotoCoreError, ResponseParserError) as error:
-        # ResponseParserError is neither a ClientError nor a BotoCoreError; it is what an HTML error page of an XML service becomes.
-        message = f"no usable answer ({type(error).__name__})"
-        raise Unavailable(message, operation=operation, resource=resource) from error
 
 
 def _sign_in_advice(code: str) -> str:
