@@ -58,7 +58,8 @@ def _definition(
     properties = schema["properties"]
     properties["apiVersion"] = {"type": "string", "description": "The API's group and version."}
     properties["kind"] = {"type": "string", "description": "The kind of this object."}
-    properties["metadata"] = {"type": "object", "description": "The object's standard metadata."}
+    # The API server describes this one itself, and refuses a CRD that does.
+    properties["metadata"] = {"type": "object"}
     # A new object reads as never observed, so that no tool takes it for settled.
     properties["status"] = {**without_defaults(properties["status"]), "default": {"observedGeneration": -1}}
     kind = model.model_fields["kind"].default
