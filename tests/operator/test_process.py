@@ -87,7 +87,7 @@ class Process:
 
     def until_it_says(self, *words: str) -> str:
         """Wait for a /readyz that is not ready and says this."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             status, text = ask(f"http://127.0.0.1:{self.probe}/readyz")
             if status == 503 and all(word in text for word in words):
@@ -275,7 +275,7 @@ def test_p6_an_api_server_that_is_away_for_minutes_is_waited_for(kube: FakeKube,
         assert ask(f"http://127.0.0.1:{operator.probe}/healthz") == (200, "ok\n")
         assert operator.process.poll() is None
         kube.is_away = False
-        operator.until_ready(seconds=20)
+        operator.until_ready(seconds=60)
     finally:
         code, _, log = operator.end()
     assert code == 0, log
@@ -290,7 +290,7 @@ def test_p6_an_api_server_that_answers_while_watches_stay_closed_is_left_to_a_ne
         kube.keeps_watches_waiting = True
         for plural in ("buildcaches", "builds"):
             kube.send(plural, None)
-        assert operator.process.wait(20) == 1
+        assert operator.process.wait(60) == 1
     finally:
         kube.keeps_watches_waiting = False
         _, _, log = operator.end()
