@@ -59,7 +59,7 @@ SHA512: Mapping[str, Mapping[str, str]] = {
         "amd64": "1d1c453633b72c161a5d5a886cde7ac850be1a2ac796a9e1d4ffacacc64868295bdd2d57aa66cd0c158f5ce510f5dfe3fbc61ac21bd3dcfb875bd70658aa663a",  # noqa: E501
         "arm64": "ae6a670502988200b0131c943758cfd3d3a58cf4e6247ef7f0e6a6467f1cd9a333c802e86101f0446b1b92a0e327387224e1e44fe1a4693da0929c6e529cfe9a",  # noqa: E501
     },
-    # From CHANGELOG-1.37.md of kubernetes/kubernetes.
+    # From the changelog of Kubernetes 1.37.
     "kubernetes-server": {
         "amd64": "7460f368c6049dfec1121a0bb3528257f47439e4a0c3d8b1740377cf21073e45c7d911845b8de61d68aae6b57cafa24885d8378f183a26bc2df0d321c4993afd",  # noqa: E501
         "arm64": "c832cfb9ad04180cf6c4469a8950bf58c0c28066b4543e520a7a25460bbb6f763b17cc535e010f5ddfcef7c695f2faceb9c584936b4d62a554c6b015be199f16",  # noqa: E501

@@ -35,7 +35,7 @@ BEATLESS = 30.0
 """Seconds without a turn of the event loop after which the process is not alive any more."""
 
 LEAVE_AFTER = 9.0
-"""Seconds after SIGTERM in which the process ends at the latest: users count on ten (fault 19)."""
+"""Seconds after SIGTERM in which the process ends at the latest: users count on ten (F19)."""
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """What kopf calls: each handler tells the shell and does nothing else. The only importer of kopf besides `__main__`.
 
 kopf is the watch layer only. It connects, lists, watches and reconnects; no handler here makes it write to an object, as
-a write of kopf's that fails ends its care for that object (kopf.md K26, K27).
+a write of kopf's that fails ends its care for that object (a refused patch is dropped, and the object is not looked at again).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CRD_PAUSE = 3.0
 """Seconds between looks for CRDs that are missing."""
 
 KOPF_PATIENCE = 2.5
-"""Seconds that kopf has to end. With `shell.EXIT_PATIENCE` for the passes it stays below ten (fault 19)."""
+"""Seconds that kopf has to end. With `shell.EXIT_PATIENCE` for the passes it stays below ten (F19)."""
 
 USER_AGENT = f"buildcache-operator/{__version__}"
 
@@ -103,7 +103,7 @@ async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     # Until then kopf holds on to each object's last event, of whatever was moved in these seconds; nothing here is worth that.
     settings.queueing.idle_timeout = 0.2
     settings.watching.chunk_size = 500
-    settings.watching.server_timeout = 600  # these three: K15, silent streams
+    settings.watching.server_timeout = 600  # these three: a stream that has gone silent is left
     settings.watching.connect_timeout = 10
     settings.networking.request_timeout = 60
     # Short and few: `__main__` starts kopf again, and a refused watch must show in the log, not hang for a minute.
@@ -198,7 +198,7 @@ async def _run_kopf(memo: Memo, namespaces: tuple[str, ...], stop: asyncio.Event
     others = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
         memo=memo,
-        standalone=True,  # K16: no peering object can pause this operator
+        standalone=True,  # no peering object can pause this operator
         clusterwide=not namespaces,
         namespaces=namespaces,
         stop_flag=stop,

@@ -46,7 +46,7 @@ def schema(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def test_every_string_list_and_map_has_a_bound(schema: dict[str, Any]) -> None:
-    """Faults T19: no field of unbounded size, and CEL cost stays within the API server's budget."""
+    """H19: no field of unbounded size, and CEL cost stays within the API server's budget."""
     for part in ("spec", "status"):
         for path, node in nodes(schema["properties"][part], part):
             if node["type"] == "string":

@@ -55,14 +55,12 @@ def test_first_answer_of_run_task_has_little_in_it(ecs: Any, answers: Stubber) -
         ([], "ECS started no task"),
     ],
 )
-def test_t49_fault_23_good_answer_without_task_is_a_refusal(
-    ecs: Any, answers: Stubber, failures: Any, message: str
-) -> None:
+def test_t49_f23_good_answer_without_task_is_a_refusal(ecs: Any, answers: Stubber, failures: Any, message: str) -> None:
     answers.add_response("run_task", {"tasks": [], "failures": failures})
     assert tasks.run_task(ecs, REQUEST) == Refused(Reason.WAITING_FOR_CAPACITY, message)
 
 
-def test_t07_fault_25_conflict_gives_the_task_of_the_token(ecs: Any, answers: Stubber) -> None:
+def test_t07_f25_conflict_gives_the_task_of_the_token(ecs: Any, answers: Stubber) -> None:
     answers.add_client_error(
         "run_task", "ConflictException", "in use", 400, modeled_fields={"resourceIds": [ARN.format(7)]}
     )
@@ -97,7 +95,7 @@ def test_errors_that_are_a_wait(ecs: Any, answers: Stubber, code: str, message: 
         ("ServerException", 500, Unavailable),
         ("ConflictException", 400, Unavailable),
     ],
-    ids=["denied", "fault 34: no cluster", "bad parameter", "server", "conflict that names no task"],
+    ids=["denied", "F34: no cluster", "bad parameter", "server", "conflict that names no task"],
 )
 def test_errors_that_end_the_pass(ecs: Any, answers: Stubber, code: str, status: int, error: type[Exception]) -> None:
     answers.add_client_error("run_task", code, "said", status)
@@ -150,7 +148,7 @@ def test_stopped_task_is_found_among_others_on_a_later_page(ecs: Any, answers: S
     assert found.arn == ARN.format(2)
 
 
-def test_fault_32_stop_of_a_task_that_is_gone(ecs: Any, answers: Stubber) -> None:
+def test_f32_stop_of_a_task_that_is_gone(ecs: Any, answers: Stubber) -> None:
     answers.add_client_error("stop_task", "InvalidParameterException", "The referenced task was not found.", 400)
     assert tasks.stop_task(ecs, "builds", ARN.format(1), "why") is None
 

@@ -56,7 +56,7 @@ def start(build: Build, cache: BuildCache) -> StartTask:
 # Admission
 
 
-def test_fault_54_missing_cache_is_waited_for_and_then_is_the_end() -> None:
+def test_f54_missing_cache_is_waited_for_and_then_is_the_end() -> None:
     assert decide(a_build(), None) == Wait(
         Reason.WAITING_FOR_CACHE, "there is no BuildCache shop in namespace team-a", again_after=5.0
     )
@@ -195,7 +195,7 @@ def test_t08_nothing_found_is_an_end_only_where_a_task_may_have_been_forgotten()
         (None, False),
     ],
 )
-def test_fault_60_status_cannot_point_to_another_account(arn: str | None, trusted: bool) -> None:
+def test_f60_status_cannot_point_to_another_account(arn: str | None, trusted: bool) -> None:
     status = BuildStatus.model_validate({"attempts": [{"number": 1, "taskARN": arn}]})
     assert (trusted_task(status, a_cache()) is not None) is trusted
 

@@ -62,7 +62,7 @@ async def test_a_build_is_held_then_run_then_shown(start: Start) -> None:
         body = operator.kube.get("builds", "web")
         assert body is not None
         assert body["metadata"]["finalizers"] == [FINALIZER]
-        # No second event was awaited and nothing was read: two passes, two writes (P8).
+        # No second event was awaited and nothing was read: two passes, two writes.
         assert operator.builds.passes_of("web") == 2
         await operator.quiet()
         assert [(request.method, request.status) for request in operator.kube.writes()] == [("PATCH", 200)] * 2
@@ -90,7 +90,7 @@ async def test_a_finished_build_leaves_the_watch_and_memory_and_costs_two_more_w
 
 @pytest.mark.parametrize("answer", [409, 422, 500, 503, 413, 403, "lost"])
 @pytest.mark.parametrize("path_end", ["/builds/web", "/builds/web/status"])
-async def test_one_failed_patch_ends_no_objects_care__K26_K27_faults_06_07_09_10_12(
+async def test_one_failed_patch_ends_no_objects_care__F06_F07_F09_F10_F12(
     start: Start, answer: int | str, path_end: str
 ) -> None:
     async with start() as operator:
@@ -102,7 +102,7 @@ async def test_one_failed_patch_ends_no_objects_care__K26_K27_faults_06_07_09_10
 
 @pytest.mark.parametrize("answer", [409, 422, 500, "lost"])
 @pytest.mark.parametrize("nth", [1, 2, 3])
-async def test_a_finished_build_gets_its_label_whichever_patch_fails__fault_12(
+async def test_a_finished_build_gets_its_label_whichever_patch_fails__F12(
     start: Start, answer: int | str, nth: int
 ) -> None:
     async with start(builds=completed) as operator:
@@ -116,7 +116,7 @@ async def test_a_finished_build_gets_its_label_whichever_patch_fails__fault_12(
         assert operator.reason("web") == "Completed"
 
 
-async def test_one_object_that_cannot_be_written_does_not_stop_the_others__fault_09(start: Start) -> None:
+async def test_one_object_that_cannot_be_written_does_not_stop_the_others__F09(start: Start) -> None:
     async with start() as operator:
         operator.kube.fail("PATCH", "/builds/bad/status", 500, times=1000)
         operator.kube.create("builds", "bad", spec=SPEC)
@@ -128,7 +128,7 @@ async def test_one_object_that_cannot_be_written_does_not_stop_the_others__fault
         await operator.until(lambda: operator.reason("bad") == "Running")
 
 
-async def test_a_throttled_write_waits_as_long_as_the_server_says__fault_11(start: Start) -> None:
+async def test_a_throttled_write_waits_as_long_as_the_server_says__F11(start: Start) -> None:
     async with start() as operator:
         operator.kube.fail("PATCH", "/builds/web", 429, headers={"Retry-After": "2"})
         began = time.monotonic()
@@ -180,7 +180,7 @@ async def test_a_finished_build_goes_soon_when_its_deletion_was_refused__ttl(
         await operator.until(lambda: operator.kube.get("builds", "web") is None)
 
 
-async def test_a_shortened_ttl_and_a_hidden_running_build_are_found_by_the_list__fault_61(
+async def test_a_shortened_ttl_and_a_hidden_running_build_are_found_by_the_list__F61(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("buildcache.controller.shell.RETENTION_LOOK", 0.1)
@@ -242,7 +242,7 @@ async def test_deletion_is_a_pass_like_any_other(start: Start) -> None:
         assert len(operator.kube.writes()) == 3
 
 
-async def test_a_name_that_is_used_again_is_another_object__fault_53(start: Start) -> None:
+async def test_a_name_that_is_used_again_is_another_object__F53(start: Start) -> None:
     async with start() as operator:
         first = operator.kube.create("builds", "web", spec=SPEC)
         await operator.until(lambda: operator.reason("web") == "Running")
@@ -254,7 +254,7 @@ async def test_a_name_that_is_used_again_is_another_object__fault_53(start: Star
         assert seen.index(second["metadata"]["uid"]) > len(seen) - 1 - seen[::-1].index(first["metadata"]["uid"])
 
 
-async def test_a_status_that_somebody_spoils_is_written_again__fault_60(start: Start) -> None:
+async def test_a_status_that_somebody_spoils_is_written_again__F60(start: Start) -> None:
     async with start() as operator:
         operator.kube.create("builds", "web", spec=SPEC)
         await operator.until(lambda: operator.reason("web") == "Running")
@@ -267,7 +267,7 @@ async def test_a_status_that_somebody_spoils_is_written_again__fault_60(start: S
         assert "forged" not in (operator.kube.get("builds", "web") or {})["status"]
 
 
-async def test_the_finished_label_does_not_hide_a_running_build__fault_61(start: Start) -> None:
+async def test_the_finished_label_does_not_hide_a_running_build__F61(start: Start) -> None:
     async with start() as operator:
         operator.kube.create("builds", "web", spec=SPEC)
         await operator.until(lambda: operator.reason("web") == "Running")
@@ -277,7 +277,7 @@ async def test_the_finished_label_does_not_hide_a_running_build__fault_61(start:
         assert operator.shell._store.count("Build") == 1
 
 
-async def test_a_hidden_build_is_found_at_the_start__fault_61(start: Start) -> None:
+async def test_a_hidden_build_is_found_at_the_start__F61(start: Start) -> None:
     async with start() as before:
         before.kube.create("builds", "web", spec=SPEC, metadata={"labels": {FINISHED_LABEL: "true"}})
         before.kube.create(
@@ -359,7 +359,7 @@ async def test_the_poller_brings_a_build_back(start: Start) -> None:
         await operator.until(lambda: operator.builds.passes_of("web") == passes + 1)
 
 
-async def test_a_new_build_does_not_wait_behind_the_news_of_a_poll__P1(start: Start) -> None:
+async def test_a_new_build_does_not_wait_behind_the_news_of_a_poll(start: Start) -> None:
     slow, gate = threading.Event(), threading.Event()
 
     def followed(body: Mapping[str, Any]) -> Outcome:
@@ -382,7 +382,7 @@ async def test_a_new_build_does_not_wait_behind_the_news_of_a_poll__P1(start: St
             gate.set()
 
 
-async def test_a_cache_that_changes_wakes_its_builds__fault_54(start: Start) -> None:
+async def test_a_cache_that_changes_wakes_its_builds__F54(start: Start) -> None:
     async with start() as operator:
         operator.kube.create("builds", "web", spec=SPEC)
         operator.kube.create("builds", "other", spec={**SPEC, "cacheRef": {"name": "else"}})
@@ -395,7 +395,7 @@ async def test_a_cache_that_changes_wakes_its_builds__fault_54(start: Start) -> 
         assert operator.builds.passes_of("other") == passes[1]
 
 
-async def test_idle_means_no_request_but_watches__P9(start: Start) -> None:
+async def test_idle_means_no_request_but_watches(start: Start) -> None:
     async with start() as operator:
         operator.kube.create("buildcaches", "shop", spec={})
         for number in range(5):
@@ -432,14 +432,14 @@ async def test_only_the_given_namespaces_are_watched(start: Start) -> None:
     "event",
     [
         pytest.param(
-            {"type": "ERROR", "object": {"kind": "Status", "code": 500, "message": "boom"}}, id="error-500__fault_01"
+            {"type": "ERROR", "object": {"kind": "Status", "code": 500, "message": "boom"}}, id="error-500__F01"
         ),
         pytest.param(
-            {"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "old"}}, id="gone-410__fault_02"
+            {"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "old"}}, id="gone-410__F02"
         ),
         pytest.param(None, id="closed"),
-        pytest.param({"raw": '{"type": "MODIFIED", "obj'}, id="broken-line__fault_04"),
-        pytest.param({"type": "MODIFIED", "object": {"metadata": {"name": "x"}}}, id="no-uid__fault_04"),
+        pytest.param({"raw": '{"type": "MODIFIED", "obj'}, id="broken-line__F04"),
+        pytest.param({"type": "MODIFIED", "object": {"metadata": {"name": "x"}}}, id="no-uid__F04"),
     ],
 )
 async def test_a_broken_watch_is_opened_again_and_nothing_is_lost(start: Start, event: dict[str, Any] | None) -> None:
@@ -454,7 +454,7 @@ async def test_a_broken_watch_is_opened_again_and_nothing_is_lost(start: Start, 
         assert operator.builds.passes_of("web") == passes, "no pass for what has not changed"
 
 
-async def test_an_api_server_that_refuses_for_a_while_is_survived__faults_05_14(start: Start) -> None:
+async def test_an_api_server_that_refuses_for_a_while_is_survived__F05_F14(start: Start) -> None:
     async with start() as operator:
         for path in ("/builds", "/buildcaches"):
             operator.kube.fail("GET", path, 403, times=6)
@@ -477,7 +477,7 @@ async def test_a_lost_event_is_found_by_the_repair_list(start: Start) -> None:
         await operator.until(lambda: operator.shell._store.count("Build") == 1)
 
 
-async def test_from_creation_to_effect_takes_milliseconds__P1(start: Start) -> None:
+async def test_from_creation_to_effect_takes_milliseconds(start: Start) -> None:
     async with start() as operator:
         created: dict[str, float] = {}
         took: list[float] = []

@@ -383,7 +383,7 @@ def nothing_found(build: Build, now: datetime) -> Literal["record"] | Wait | Fai
 
 
 def trusted_task(build_status: BuildStatus, cache: BuildCache | None) -> TaskRef | None:
-    """The task that status names, if it can be the Build's own: in the account and region of its BuildCache (threat T18).
+    """The task that status names, if it can be the Build's own: in the account and region of its BuildCache (H18).
 
     That it was started by this Build is checked when ECS has described it, before anything is done to it.
     """

@@ -1,6 +1,6 @@
 """Conditions and their reasons: the part of `status` that people and tools decide by.
 
-Both passes build their status with these pure functions. The reasons are part of the API (api.md section 4): the sets are closed, and
+Both passes build their status with these pure functions. The reasons are part of the API: the sets are closed, and
 a test holds every condition to its set. kstatus: `Reconciling` while work is in progress, `Stalled` when a person must act, never both.
 """
 

@@ -29,7 +29,7 @@ _TAIL_LINES = 100
 STARTS = {"EC2": (25.0, 80.0), "Fargate": (18.0, 80.0)}
 STOPS = (10.0, 15.0)
 """Calls a second and at once, for each region: RunTask by launch type, StopTask. All of them share 40 and 100 of the account, and
-Fargate starts 20 tasks a second of it (aws.md A7). Together they stay below that, and above the 20 Builds a second of one busy cluster:
+Fargate starts 20 tasks a second of it. Together they stay below that, and above the 20 Builds a second of one busy cluster:
 at a rate that is just met, the delay of one stall would stay for ever."""
 
 
@@ -92,7 +92,7 @@ class EcsExecutor:
             if answer.started_by == uid:
                 self._poller.told(answer, place(ref), uid, now)
             else:
-                # Of a task that has stopped since, the same request gets no more than its ARN and state (aws.md A1).
+                # Of a task that has stopped since, the same request gets no more than its ARN and state.
                 self._poller.latest(answer.arn, place(ref), uid, now)
         return answer
 
