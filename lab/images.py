@@ -21,7 +21,7 @@ from pathlib import Path
 import docker
 import docker.errors
 
-from lab import debian, image_archive, image_build, toolchain
+from lab import debian, image_archive, image_build, loaded_images, toolchain
 from lab.command import Progress
 from lab.errors import LabError
 from lab.files import PROJECT
@@ -53,7 +53,10 @@ class ImageNames:
 
 
 class Images:
-    """The images of one engine. `on_push` is called when the registry got the base image for the first time."""
+    """The images of one engine. `on_push` is called when the registry got the base image for the first time.
+
+    `label`: whose the images of LAB_IMAGES are, as `Dockerd.label`.
+    """
 
     def __init__(
         self,
@@ -63,12 +66,14 @@ class Images:
         *,
         on_push: Callable[[], None] = lambda: None,
         archives: str | None = None,
+        label: str = "lab",
     ) -> None:
         self._client = client
         self._registry = registry
         self._progress = progress
         self._on_push = on_push
         self._archives = os.environ.get("LAB_IMAGES", "") if archives is None else archives
+        self._label = label
         self._public: bool | None = None
 
     def ensure(self) -> ImageNames:
@@ -96,14 +101,13 @@ class Images:
         return True
 
     def _load(self) -> None:
-        """Load the archives of `docker save` that LAB_IMAGES names."""
+        """Load the archives of `docker save` that LAB_IMAGES names; what they bring goes with the lab."""
         for name in filter(None, self._archives.split(":")):
             try:
                 with open(name, "rb") as file:
-                    images = self._client.images.load(file)
+                    tags = loaded_images.load(self._client, file, self._label)
             except (OSError, docker.errors.DockerException) as error:
                 raise LabError(f"cannot load {name} (LAB_IMAGES names it): {error}") from error
-            tags = [tag for image in images for tag in image.tags]
             self._progress(f"image {', '.join(tags) or name}: loaded from {name}")
 
     def _base(self) -> str:

@@ -127,6 +127,7 @@ class Reason(StrEnum):
     HIT = "Hit"
     PARTIAL_HIT = "PartialHit"
     COLD = "Cold"
+    NOTHING_TO_CACHE = "NothingToCache"
     NOT_READY = "NotReady"
     NOT_REQUESTED = "NotRequested"
     IMPORT_FAILED = "ImportFailed"
@@ -224,6 +225,7 @@ BUILD_REASONS: Mapping[ConditionType, frozenset[Reason]] = {
             Reason.HIT,
             Reason.PARTIAL_HIT,
             Reason.COLD,
+            Reason.NOTHING_TO_CACHE,
             Reason.DISABLED,
             Reason.NOT_READY,
             Reason.NOT_REQUESTED,

@@ -119,7 +119,7 @@ class EcsExecutor:
 
     def report(self, ref: TaskRef, group: str) -> Report | None:
         """What was read with others, else GetLogEvents, once when the line is there; of Kaniko, which tells no more of its
-        steps than its log, once more.
+        steps than its log, once more for each megabyte of that.
         """
         logs = self._session.region(ref.region).logs
         found = self._reports.take(ref.arn)
@@ -129,8 +129,8 @@ class EcsExecutor:
             )
             found = report.parse(lines or ())
         if found is not None and found.engine == "Kaniko":
-            log = task_logs.last_lines(logs, group, ref.stream(BUILD), kaniko_log.MAX_LINES)
-            found = kaniko_log.completed(found, log or ())
+            log = task_logs.log(logs, group, ref.stream(BUILD), kaniko_log.kept, kaniko_log.MAX_CHARACTERS)
+            found = kaniko_log.completed(found, log.lines, whole=log.whole)
         return found
 
     def log_tail(self, ref: TaskRef, group: str, container: str) -> str:
