@@ -27,7 +27,7 @@ class Clock:
 
 
 def failures(metrics: Metrics, task: str) -> float:
-    return metrics.registry.get_sample_value("buildcache_background_task_failures_total", {"task": task}) or 0.0
+    return metrics.registry.get_sample_value("buildcache_background_task_failures_total", {"loop": task}) or 0.0
 
 
 async def test_p7_a_task_that_fails_is_logged_counted_and_started_again(caplog: pytest.LogCaptureFixture) -> None:

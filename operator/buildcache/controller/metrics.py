@@ -32,7 +32,7 @@ class Metrics:
         self._failures = Counter(
             "buildcache_background_task_failures",
             "Background tasks that ended with an error and were started again.",
-            ("task",),
+            ("loop",),
             registry=self.registry,
         )
 
