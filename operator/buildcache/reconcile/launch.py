@@ -53,7 +53,7 @@ _REFUSAL_LIMIT = 40 * 60
 class Launcher:
     """Starts the task of a Build that has none. `cluster_id` is part of every token: BUILDCACHE_CLUSTER_ID.
 
-    `doubt` is told the UID of a BuildCache whose parts are not as its status says.
+    `doubt` is called with the UID of a BuildCache whose status names parts that AWS does not have.
     """
 
     def __init__(
