@@ -769,6 +769,22 @@ def test_c3_task_of_a_launch_whose_status_was_refused_is_stopped_by_the_cancel()
     assert world.shell.succeeded == ("Unknown", "Cancelling")
 
 
+def test_c3_cancel_after_a_lost_answer_does_not_count_the_empty_list_from_before() -> None:
+    """A Build that the operator finds hours old is looked for first, then started; the answer is lost, and ECS lists the task late."""
+    world = World()
+    world.ecs.answers = ["lost"]
+    world.shell.later(hours=3)
+    assert world.ecs.looks == 1
+    arn = world.ecs.only().arn
+    world.ecs.unlisted.add(arn)
+    cancel(world)
+    world.shell.later(seconds=61)
+    assert world.shell.succeeded == ("Unknown", "Cancelling")
+    world.ecs.unlisted.clear()
+    world.shell.later(seconds=5)
+    assert world.ecs.stops == [arn]
+
+
 def test_t57_cancel_while_run_task_is_in_flight_leaves_no_task() -> None:
     world = World()
     world.ecs.answers = ["crash after"]
