@@ -252,7 +252,7 @@ def test_result_of_a_warm_build() -> None:
     }  # fmt: skip
     assert body["image"] == {"digest": DIGEST, "references": list(build.spec.output.images), "sizeBytes": 5}
     assert body["source"] == {"commit": "3f2c1ab9"}
-    assert body["logs"] == {"group": "/buildcache/team-a/shop", "stream": "build/build/0123456789abcdef"}
+    assert body["logs"] == {"group": "/buildcache/test/team-a/shop", "stream": "build/build/0123456789abcdef"}
     assert {each["type"]: (each["status"], each["reason"]) for each in body["conditions"]} == {
         "Succeeded": ("True", "Completed"),
         "CacheUsed": ("True", "PartialHit"),

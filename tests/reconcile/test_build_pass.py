@@ -29,7 +29,7 @@ def test_straight_path_is_six_writes_and_one_request() -> None:
     assert shell.succeeded == ("Unknown", "Provisioning")
     assert shell.status["attempts"] == [{"number": 1, "taskARN": arn, "startedAt": timestamp(START)}]
     assert shell.status["executor"]["name"] == "ec2"
-    assert shell.status["logs"] == {"group": "/buildcache/team-a/shop", "stream": f"build/build/{arn[-32:]}"}
+    assert shell.status["logs"] == {"group": "/buildcache/test/team-a/shop", "stream": f"build/build/{arn[-32:]}"}
     world.ecs.run(arn)
     assert world.ecs.only().last_status == "PENDING", "as long as `report` has not started"
     shell.later(seconds=30)

@@ -23,10 +23,10 @@ from . import scope, tasks
 from .admission import Admitted, Full, Line, turn
 from .errors import Rejected
 from .flags import Flags, Refused, Stores
-from .names import Identity, family
+from .names import Identity, family, log_group_name
 from .resolve import resolve, stores
 from .scope import Coming, Mounted, Without
-from .status import BUILD_GROUP_PART, ConditionType, Reason, executor_part, find_condition
+from .status import BUILD_GROUP_PART, LOG_GROUP_PART, ConditionType, Reason, executor_part, find_condition
 from .task_outcome import Failed
 from .task_state import RECORD_LIFE, TaskRef
 
@@ -128,6 +128,8 @@ class StartTask:
     """Where a task of this Build may be found that was started before: with the scope, or without."""
     request: Mapping[str, Any]
     cache: CacheChoice
+    log_group: str = ""
+    """Where the task writes."""
     not_yet: Wait | None = None
     """What it waits for when it is its turn."""
 
@@ -208,8 +210,14 @@ def admit(
         families=tuple(families),
         request=request,
         cache=_choose(build, cache, offered, resolved.flags, mount),
+        log_group=published_log_group(cache) or log_group_name(owner),
         not_yet=_wait_for_scope(mount, build, now),
     )
+
+
+def published_log_group(cache: BuildCache) -> str | None:
+    """The log group to which the task definitions of a BuildCache's status write."""
+    return next((row.id for row in cache.status.parts if row.name == LOG_GROUP_PART and row.id), None)
 
 
 def family_of(task_definition_arn: str) -> str:

@@ -27,7 +27,7 @@ from buildcache.core.log_text import one_line
 from buildcache.core.status import Reason
 from buildcache.core.task_outcome import Failed
 
-from .case import MESSAGE, Case, changed, disowned, ended
+from .case import MESSAGE, Case, changed, disowned, ended, located
 from .executor import Executor
 from .follow import Follower
 from .launch import Launcher
@@ -74,7 +74,7 @@ class BuildReconciler:
 
     def _advance(self, case: Case) -> Outcome:
         ref = trusted_task(case.status, case.cache)
-        followed = self._follower.follow(case, ref) if ref is not None else None
+        followed = self._follower.follow(located(case, ref), ref) if ref is not None else None
         if followed is not None:
             return followed
         if case.status.attempts and case.status.attempts[-1].task_arn is not None:
