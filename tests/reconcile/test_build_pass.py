@@ -1216,6 +1216,24 @@ def test_c3_refusals_after_a_lost_answer_leave_no_task_behind(after: Any) -> Non
     assert world.shell.status["attempts"][-1]["taskARN"] == arn
 
 
+def test_c3_a_lost_answer_makes_what_was_listed_before_worthless() -> None:
+    """The search began before the call that has started the task."""
+    turn = Refused(Reason.THROTTLED, "in order", 5.0)
+    world = World(timeouts={"queue": "10m"})
+    world.ecs.answers = [turn, turn, "lost", turn, turn]
+    world.shell.settle()
+    world.shell.later(minutes=10)
+    assert world.ecs.looks == 1
+    world.shell.later(seconds=58)
+    arn = world.ecs.only().arn
+    world.ecs.unlisted.add(arn)
+    world.shell.later(seconds=5)
+    assert world.shell.succeeded[0] == "Unknown"
+    world.ecs.unlisted.clear()
+    world.shell.later(seconds=5)
+    assert world.shell.status["attempts"][-1]["taskARN"] == arn
+
+
 def test_c3_spec_that_is_refused_right_after_a_lost_answer_leaves_no_task_behind() -> None:
     world = World()
     world.ecs.answers = ["lost"]

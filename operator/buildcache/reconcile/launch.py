@@ -164,6 +164,7 @@ class Launcher:
 
     def _end(self, case: Case, failure: Failed) -> Outcome:
         self._refused_since.pop(case.uid, None)
+        self._search.forget(case.uid)
         return failed(case, failure)
 
     def _look(self, case: Case, step: StartTask) -> Outcome:
