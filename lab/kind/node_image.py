@@ -18,11 +18,13 @@ from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 
-from lab import debian, toolchain
+from lab import debian
 from lab.command import Progress
 from lab.errors import LabError
 from lab.images import fingerprint
-from lab.toolchain import KUBERNETES, cache_folder, ensure, locked
+from lab.toolchain import MODULES, cache_folder, ensure_all, locked
+from lab.toolchain import fingerprint as module_fingerprint
+from lab.toolchain.go import KUBERNETES
 
 REPOSITORY = "buildcache-lab/kind-node"
 FILES = Path(__file__).parent / "node"
@@ -38,7 +40,7 @@ NODE_PROGRAMS = ("kubeadm", "kubectl", "kubelet")
 
 def name() -> str:
     """The image's name with the hash of all that it is made of."""
-    modules = [toolchain.fingerprint(toolchain.MODULES[module]) for module in ("kubernetes", "node", "etcd", "kind")]
+    modules = [module_fingerprint(MODULES[module]) for module in ("kubernetes", "node", "etcd", "kind")]
     files = [path.read_bytes() for path in sorted(FILES.iterdir())]
     return f"{REPOSITORY}:{fingerprint(RECIPE, *modules, *files)}"
 
@@ -61,7 +63,7 @@ def archive(progress: Progress) -> Path:
 
 
 def _make(folder: Path, path: Path, progress: Progress) -> None:
-    programs = {program: ensure(program, progress) for program in (*NODE_PROGRAMS, *CONTROL_PLANE, "kube-proxy", "pause")}
+    programs = ensure_all((*NODE_PROGRAMS, *CONTROL_PLANE, "kube-proxy", "pause"), progress)
     images = _images(programs["kubeadm"])
     with debian.root(folder, "node", PACKAGES, progress) as root:
         progress("node image for kind: packing the images of the control plane")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from buildcache.core import engines
 from buildcache.core.tasks import DOCKER_SCRIPT
 
 DOCKER = """#!/bin/sh
@@ -66,7 +65,7 @@ def script(folder: Path, before: str, code: int) -> subprocess.CompletedProcess[
     (folder / "code").write_text(str(code))
     if before:
         (folder / before).touch()
-    text = DOCKER_SCRIPT.replace(f"{engines.OUT}/", f"{folder}/")
+    text = DOCKER_SCRIPT.replace("/workspace/out/", f"{folder}/")
     return subprocess.run(
         ["/bin/sh", "-c", text, "docker", "buildx", "build", *ITEMS],
         cwd=folder,

@@ -51,13 +51,14 @@ def test_docker() -> None:
     ]  # fmt: skip
 
 
-def test_kaniko() -> None:
+def test_a2_k1_kaniko() -> None:
     assert command("Kaniko", **EVERYTHING) == [
         "/kaniko/executor", "--cache=false",
-        "--dockerfile=/workspace/src/services/web/docker/Dockerfile.web", "--context=dir:///workspace/src/services/web",
+        "--dockerfile=/kaniko/workspace/src/services/web/docker/Dockerfile.web",
+        "--context=dir:///kaniko/workspace/src/services/web",
         "--target=final", "--build-arg=B=1,2 '3'", "--build-arg=A=--x=y", "--label=a=$(id)", "--label=z=1",
         f"--destination={IMAGE}", "--destination=ghcr.io/acme/web:1",
-        "--ignore-path=/workspace", "--digest-file=/workspace/out/digest",
+        "--digest-file=/kaniko/workspace/out/digest",
     ]  # fmt: skip
 
 
@@ -71,9 +72,9 @@ def test_without_push_nothing_is_named_for_a_registry(engine: str) -> None:
 
 def test_the_context_and_dockerfile_of_the_defaults() -> None:
     spec = build_spec()
-    assert (engines.context_path(spec), engines.dockerfile_path(spec)) == (
-        "/workspace/src",
-        "/workspace/src/Dockerfile",
+    assert (engines.context_path(spec, "/volume"), engines.dockerfile_path(spec, "/volume")) == (
+        "/volume/src",
+        "/volume/src/Dockerfile",
     )
 
 

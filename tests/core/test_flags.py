@@ -23,6 +23,8 @@ KEYS = {
     "FF_KANIKO_ROLLING_CACHE_KEY": "true",
     "FF_KANIKO_SKIP_WRITE_WHITEOUTS": "true",
 }
+SCOPED = {"FF_KANIKO_SCOPED_DOCKERIGNORE": "true"}
+OCI_STAGES = {"FF_KANIKO_OCI_STAGES": "0"}
 CACHE = {"BUILD_CACHE": "true", "BUILD_CACHE_REPO": URI}
 NO_PUSH: dict[str, Any] = {"output": {"push": False}}
 NOTHING: Mapping[str, Any] = {}
@@ -61,7 +63,7 @@ class Case(NamedTuple):
 
 IN, OUT = ["--import-cache", IMPORT], ["--export-cache", EXPORT]
 KANIKO = ["--cache=true", f"--cache-repo={URI}"]
-TAR = ["--tar-path=/workspace/image.tar", "--no-push"]
+TAR = ["--tar-path=/kaniko/workspace/image.tar", "--no-push"]
 BARE = f"type=registry,ref={REF}"
 
 CASES = [
@@ -227,11 +229,7 @@ def test_arguments(case: Case) -> None:
         pytest.param("BuildKit", OFF, {}, {}, {}, id="BuildKit off"),
         pytest.param("Docker", ON, {}, {}, {**CACHE, "DOCKER_BUILDKIT": "1"}, id="Docker on"),
         pytest.param("Docker", OFF, {}, {}, {"DOCKER_BUILDKIT": "1"}, id="Docker off"),
-        pytest.param("Kaniko", ON, {}, {}, {**CACHE, **KEYS}, id="Kaniko with safe keys"),
-        pytest.param("Kaniko", ON, {}, kaniko(version="1.28.1"), {**CACHE, **KEYS}, id="the first with safe keys"),
-        pytest.param("Kaniko", ON, {}, kaniko(version="1.28.0"), CACHE, id="the last without safe keys"),
-        pytest.param("Kaniko", ON, {}, kaniko(version="1.27.9"), {**CACHE, "FF_KANIKO_OCI_STAGES": "0"}, id="1.27"),
-        pytest.param("Kaniko", ON, {}, kaniko(version="1.26.5"), CACHE, id="1.26"),
+        pytest.param("Kaniko", ON, {}, {}, {**CACHE, **SCOPED, **KEYS}, id="Kaniko with safe keys"),
         pytest.param(
             "Kaniko", ON, {"cache": {"mode": "None"}}, {}, CACHE, id="Kaniko that does not cache needs no keys"
         ),
@@ -242,6 +240,21 @@ def test_environment(
     engine: str, stores: Stores, build: dict[str, Any], options: dict[str, Any], environment: dict[str, str]
 ) -> None:
     assert render(engine, stores, build=build, options=options).environment == environment
+
+
+@pytest.mark.parametrize(
+    ("version", "own"),
+    [
+        ("1.28.1", KEYS | SCOPED),
+        ("1.28.0", SCOPED),
+        ("1.27.9", SCOPED | OCI_STAGES),
+        ("1.27.6", SCOPED | OCI_STAGES),
+        ("1.27.5", OCI_STAGES),
+        ("1.26.5", {}),
+    ],
+)
+def test_k2_each_kaniko_gets_the_variables_that_it_knows(version: str, own: dict[str, str]) -> None:
+    assert render("Kaniko", options=kaniko(version=version)).environment == CACHE | own
 
 
 @pytest.mark.parametrize("registry", [True, False], ids=["registry ready", "registry not ready"])

@@ -91,6 +91,27 @@ def test_run_task(name: str, on: bool, golden: Golden) -> None:
     golden(f"tasks/run-{name}-{'on' if on else 'off'}", request(own, build(), MOUNTED if on else OFF))
 
 
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_a2_k1_the_engine_finds_the_task_volume_where_its_command_looks(name: str) -> None:
+    own = EXECUTORS[name]
+    engine, root = container(definition(own), "build"), "/kaniko/workspace" if own.engine == "Kaniko" else "/workspace"
+    mounts = {mount["sourceVolume"]: mount["containerPath"] for mount in engine["mountPoints"]}
+    assert mounts["workspace"] == root
+    assert environment(engine)["DOCKER_CONFIG"] == f"{root}/.docker"
+    sent = json.dumps(container(request(own, build(output={"push": False}), ON), "build"))
+    assert sent.count("/workspace") == sent.count(root) > 0, "each path of the command is below the volume"
+    for runner in ("fetch", "report"):
+        (mount,) = container(definition(own), runner)["mountPoints"]
+        assert (mount["sourceVolume"], mount["containerPath"]) == ("workspace", "/workspace")
+
+
+def test_a2_k1_kaniko_leaves_none_of_the_users_folders_out_of_the_image() -> None:
+    own = EXECUTORS["kaniko-fargate"]
+    assert "/workspace" not in [mount["containerPath"] for mount in container(definition(own), "build")["mountPoints"]]
+    command = container(request(own, build(), ON), "build")["command"]
+    assert not [item for item in command if item.startswith("--ignore-path")]
+
+
 @pytest.mark.parametrize("name", ["kaniko-ec2", "kaniko-fargate"])
 def test_a_scope_adds_its_volume_and_its_mount_and_nothing_else(name: str) -> None:
     own = EXECUTORS[name]

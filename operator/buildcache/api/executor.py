@@ -69,6 +69,10 @@ def version_since(path: str, major: int, minor: int, patch: int) -> str:
 SAFE_COPY_KEYS = (1, 28, 1)
 """First Kaniko that can tell COPY layers of different build arguments apart (engines: FF_KANIKO_RESOLVE_CACHE_KEY)."""
 
+SCOPED_DOCKERIGNORE = (1, 27, 6)
+"""First Kaniko that can keep .dockerignore to the build context. Else it holds for `COPY --from` too, and an ignored file of another
+stage is in no key: the RUN after it is served with what the file was before."""
+
 CACHES_ON_A_VOLUME = (1, 26, 5)
 """First Kaniko that moves cache directories across file systems; older ones fail or ignore `RUN --mount=type=cache`."""
 

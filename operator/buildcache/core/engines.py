@@ -12,18 +12,16 @@ from collections.abc import Callable, Iterator, Mapping
 from buildcache.api.build import BuildSpec
 from buildcache.api.executor import Engine, Executor
 
-from .flags import Flags, kaniko_options
+from .flags import WORKSPACE, Flags, kaniko_options
 
-SOURCE = "/workspace/src"
-OUT = "/workspace/out"
-METADATA_FILE = f"{OUT}/metadata.json"
-METRICS_FILE = f"{OUT}/metrics.json"
-TRACE_FILE = f"{OUT}/trace.json"
-PROGRESS_FILE = f"{OUT}/progress.log"
-STARTED_FILE = f"{OUT}/started"
-DIGEST_FILE = f"{OUT}/digest"
-"""What `report` reads: BuildKit writes metadata, metrics and trace; Docker metadata, its progress, and by the age of an empty file when
-it began; Kaniko the digest."""
+METADATA_FILE = "out/metadata.json"
+METRICS_FILE = "out/metrics.json"
+TRACE_FILE = "out/trace.json"
+PROGRESS_FILE = "out/progress.log"
+STARTED_FILE = "out/started"
+DIGEST_FILE = "out/digest"
+"""What `report` reads, below the task volume: BuildKit writes metadata, metrics and trace; Docker metadata, its progress, and by the age
+of an empty file when it began; Kaniko the digest."""
 
 _UNPUSHED = "image.invalid/unpushed:latest"
 """Kaniko writes no archive without a destination, also when nothing is pushed; the name is reserved, so it reaches nobody."""
@@ -40,23 +38,23 @@ def image(executor: Executor) -> str:
 
 def command(executor: Executor, build: BuildSpec, flags: Flags) -> tuple[str, ...]:
     """The command as `explain` shows it. Each user value is one item, or a part of one that cannot end it."""
-    return (*_PROGRAMS[executor.engine], *flags.args, *_REST[executor.engine](build))
+    return (*_PROGRAMS[executor.engine], *flags.args, *_REST[executor.engine](build, WORKSPACE[executor.engine]))
 
 
-def context_path(build: BuildSpec) -> str:
-    """The build context inside the task."""
-    return posixpath.normpath(posixpath.join(SOURCE, build.context_dir))
+def context_path(build: BuildSpec, workspace: str) -> str:
+    """The build context inside the build container, which has the task volume at `workspace`."""
+    return posixpath.normpath(posixpath.join(workspace, "src", build.context_dir))
 
 
-def dockerfile_path(build: BuildSpec) -> str:
-    """The Dockerfile inside the task."""
-    return posixpath.normpath(posixpath.join(context_path(build), build.dockerfile))
+def dockerfile_path(build: BuildSpec, workspace: str) -> str:
+    """The Dockerfile inside the build container."""
+    return posixpath.normpath(posixpath.join(context_path(build, workspace), build.dockerfile))
 
 
-def _buildctl(build: BuildSpec) -> Iterator[str]:
-    directory, name = posixpath.split(dockerfile_path(build))
+def _buildctl(build: BuildSpec, workspace: str) -> Iterator[str]:
+    directory, name = posixpath.split(dockerfile_path(build, workspace))
     yield from ("--progress", "plain", "--frontend", "dockerfile.v0")
-    yield from ("--local", f"context={context_path(build)}", "--local", f"dockerfile={directory}")
+    yield from ("--local", f"context={context_path(build, workspace)}", "--local", f"dockerfile={directory}")
     yield from ("--opt", f"filename={name}")
     if build.target:
         yield from ("--opt", f"target={build.target}")
@@ -67,12 +65,13 @@ def _buildctl(build: BuildSpec) -> Iterator[str]:
     if build.output.push:
         # The value is one CSV record, so the names are one quoted field of it.
         yield from ("--output", f'type=image,"name={",".join(build.output.images)}",push=true')
-    yield from ("--metadata-file", METADATA_FILE, "--debug-json-cache-metrics", METRICS_FILE, "--trace", TRACE_FILE)
+    yield from ("--metadata-file", f"{workspace}/{METADATA_FILE}")
+    yield from ("--debug-json-cache-metrics", f"{workspace}/{METRICS_FILE}", "--trace", f"{workspace}/{TRACE_FILE}")
 
 
-def _buildx(build: BuildSpec) -> Iterator[str]:
+def _buildx(build: BuildSpec, workspace: str) -> Iterator[str]:
     # An attestation would make the image an index, as buildctl does not by default.
-    yield from ("--progress", "plain", "--provenance=false", "--file", dockerfile_path(build))
+    yield from ("--progress", "plain", "--provenance=false", "--file", dockerfile_path(build, workspace))
     if build.target:
         yield from ("--target", build.target)
     for argument in build.build_args:
@@ -83,11 +82,12 @@ def _buildx(build: BuildSpec) -> Iterator[str]:
         for name in build.output.images:
             yield from ("--tag", name)
         yield "--push"
-    yield from ("--metadata-file", METADATA_FILE, context_path(build))
+    yield from ("--metadata-file", f"{workspace}/{METADATA_FILE}", context_path(build, workspace))
 
 
-def _executor(build: BuildSpec) -> Iterator[str]:
-    yield from (f"--dockerfile={dockerfile_path(build)}", f"--context=dir://{context_path(build)}")
+def _executor(build: BuildSpec, workspace: str) -> Iterator[str]:
+    yield f"--dockerfile={dockerfile_path(build, workspace)}"
+    yield f"--context=dir://{context_path(build, workspace)}"
     if build.target:
         yield f"--target={build.target}"
     for argument in build.build_args:
@@ -96,7 +96,7 @@ def _executor(build: BuildSpec) -> Iterator[str]:
         yield f"--label={key}={value}"
     for name in build.output.images if build.output.push else (_UNPUSHED,):
         yield f"--destination={name}"
-    yield from ("--ignore-path=/workspace", f"--digest-file={DIGEST_FILE}")
+    yield f"--digest-file={workspace}/{DIGEST_FILE}"
 
 
 _PROGRAMS: Mapping[Engine, tuple[str, ...]] = {
@@ -104,7 +104,7 @@ _PROGRAMS: Mapping[Engine, tuple[str, ...]] = {
     "Docker": ("docker", "buildx", "build"),
     "Kaniko": ("/kaniko/executor",),
 }
-_REST: Mapping[Engine, Callable[[BuildSpec], Iterator[str]]] = {
+_REST: Mapping[Engine, Callable[[BuildSpec, str], Iterator[str]]] = {
     "BuildKit": _buildctl,
     "Docker": _buildx,
     "Kaniko": _executor,

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from buildcache.api.build import BuildSpec
-from buildcache.api.executor import SAFE_COPY_KEYS, BuildKitOptions, Executor, KanikoOptions
+from buildcache.api.executor import (
+    SAFE_COPY_KEYS,
+    SCOPED_DOCKERIGNORE,
+    BuildKitOptions,
+    Engine,
+    Executor,
+    KanikoOptions,
+)
 from buildcache.api.meta import seconds
 from buildcache.api.problems import Problem
 from buildcache.api.stores import Export
@@ -22,7 +29,13 @@ CACHES_VOLUME = "kaniko-caches"
 CACHES_PATH = "/kaniko/caches"
 """Where Kaniko keeps `RUN --mount=type=cache` directories. It belongs to the pinned executor: another path does nothing."""
 
-IMAGE_TAR = "/workspace/image.tar"
+WORKSPACE: Mapping[Engine, str] = {
+    "BuildKit": "/workspace",
+    "Docker": "/workspace",
+    "Kaniko": "/kaniko/workspace",
+}
+"""Where the build container has the task volume. Kaniko builds in its own file system and leaves each mount out of images and cached
+layers, so the volume is below Kaniko's directory, which is never part of an image: `/workspace` is the user's, as with BuildKit."""
 
 ENGINE_ENVIRONMENT: Mapping[str, Mapping[str, str]] = {"Docker": {"DOCKER_BUILDKIT": "1"}}
 """What an engine's container always has, with the cache on or off."""
@@ -271,7 +284,7 @@ def _kaniko(
         if not writes:
             yield "--no-push-cache"
     if not build.output.push:
-        yield from (f"--tar-path={IMAGE_TAR}", "--no-push")
+        yield from (f"--tar-path={WORKSPACE[executor.engine]}/image.tar", "--no-push")
         if writes and export.ignore_error:
             # With --no-push the executor checks its right to push to the cache repository and fails the build without it.
             yield "--skip-push-permission-check"
@@ -297,6 +310,8 @@ def _environment(executor: Executor, stores: Stores, *, used: bool) -> dict[str,
             environment |= dict.fromkeys(_KEY_FLAGS, "true")
         elif version[:2] == (1, 27):
             environment["FF_KANIKO_OCI_STAGES"] = "0"  # on by default in 1.27 only; unknown to 1.28
+        if version >= SCOPED_DOCKERIGNORE:
+            environment["FF_KANIKO_SCOPED_DOCKERIGNORE"] = "true"
     return environment
 
 

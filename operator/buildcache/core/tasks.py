@@ -18,12 +18,24 @@ from buildcache.api.executor import Executor
 
 from . import engines, names
 from .errors import Rejected
-from .flags import CACHES_PATH, CACHES_VOLUME, ENGINE_ENVIRONMENT, Flags, Scope, buildkit_options, ecr_host, efs_volume
+from .flags import (
+    CACHES_PATH,
+    CACHES_VOLUME,
+    ENGINE_ENVIRONMENT,
+    WORKSPACE,
+    Flags,
+    Scope,
+    buildkit_options,
+    ecr_host,
+    efs_volume,
+)
 from .names import Identity
 from .status import Reason
 
 FETCH, BUILD, REPORT = "fetch", "build", "report"
-WORKSPACE = "/workspace"
+RUNNER_WORKSPACE = "/workspace"
+"""Where `fetch` and `report` have the task volume, whatever the engine."""
+
 STREAM_PREFIX = "build"
 """The log stream of a container is build/<container>/<task id>."""
 
@@ -46,8 +58,8 @@ docker buildx inspect {BUILDER} >/dev/null 2>&1 ||
   docker buildx create --name {BUILDER} --driver docker-container >/dev/null ||
   docker buildx inspect {BUILDER} >/dev/null || exit 1
 progress=$(mktemp -u) && mkfifo "$progress" || exit 1
-tee {engines.PROGRESS_FILE} <"$progress" &
-: >{engines.STARTED_FILE}
+tee {WORKSPACE["Docker"]}/{engines.PROGRESS_FILE} <"$progress" &
+: >{WORKSPACE["Docker"]}/{engines.STARTED_FILE}
 docker "$@" >"$progress" 2>&1
 code=$?
 wait
@@ -82,7 +94,7 @@ def task_definition(
         "image": runner_image,
         "entryPoint": ["python", "-m", "buildcache.runner"],
         "user": "0",  # a task volume belongs to root, and so does what the engine leaves there
-        "mountPoints": [_WORKSPACE_MOUNT],
+        "mountPoints": [_workspace_mount(RUNNER_WORKSPACE)],
         "logConfiguration": logs,
     }
     host_volumes = _host_volumes(executor)
@@ -113,7 +125,10 @@ def task_definition(
                 "memory": executor.memory,
                 "memoryReservation": executor.memory - _FETCH_RESERVATION - _REPORT_RESERVATION,
                 "environment": _pairs(_engine_environment(executor)),
-                "mountPoints": [_WORKSPACE_MOUNT, *(_mount(name, path) for name, _, path in host_volumes)],
+                "mountPoints": [
+                    _workspace_mount(WORKSPACE[executor.engine]),
+                    *(_mount(name, path) for name, _, path in host_volumes),
+                ],
                 "logConfiguration": logs,
             },
             {
@@ -269,7 +284,10 @@ def _entry_point(executor: Executor) -> tuple[str, ...]:
 
 
 def _engine_environment(executor: Executor) -> dict[str, str]:
-    environment = {"DOCKER_CONFIG": f"{WORKSPACE}/.docker", **ENGINE_ENVIRONMENT.get(executor.engine, {})}
+    environment = {
+        "DOCKER_CONFIG": f"{WORKSPACE[executor.engine]}/.docker",
+        **ENGINE_ENVIRONMENT.get(executor.engine, {}),
+    }
     if executor.engine == "Docker":
         # The builder's record lives on the host beside the builder itself: each task of the host finds the same one.
         environment |= {"BUILDX_BUILDER": BUILDER, "BUILDX_CONFIG": _BUILDX_STATE}
@@ -295,7 +313,8 @@ def _mount(volume: str, path: str) -> dict[str, Any]:
     return {"sourceVolume": volume, "containerPath": path, "readOnly": False}
 
 
-_WORKSPACE_MOUNT = _mount("workspace", WORKSPACE)
+def _workspace_mount(path: str) -> dict[str, Any]:
+    return _mount("workspace", path)
 
 
 def _logs(identity: Identity, spec: BuildCacheSpec) -> dict[str, Any]:
