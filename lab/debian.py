@@ -60,7 +60,12 @@ def root(work: Path, name: str, include: str, progress: Progress) -> Iterator[Pa
         made = Path(folder) / "root"
         # In a mount namespace of its own: it mounts /proc, and must not leave that mounted when it is killed.
         apart: list[str | Path] = [unshare, "--mount", "--fork", "--kill-child"]
-        run(what, [*apart, debootstrap, "--variant=minbase", f"--include={include}", SUITE, made, MIRROR], progress, _env())
+        run(
+            what,
+            [*apart, debootstrap, "--variant=minbase", f"--include={include}", SUITE, made, MIRROR],
+            progress,
+            _env(),
+        )
         for path in [path for pattern in UNWANTED for path in made.glob(pattern)]:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         yield made

@@ -82,9 +82,9 @@ class KindCluster:
         write_atomically(config, yaml.safe_dump(_configuration(own=image != OFFICIAL)))
         self._kind(
             "kind: creating the cluster",
-            ("create", "cluster", "--name", self.name, "--image", image, "--config", str(config), "--wait", WAIT)
-            + ("--kubeconfig", str(self.kubeconfig), "--retain"),
-        )
+            "create", "cluster", "--name", self.name, "--image", image, "--config", str(config),
+            "--kubeconfig", str(self.kubeconfig), "--wait", WAIT, "--retain",
+        )  # fmt: skip
         if self._inside is not None:
             port = self._gate.open(HERE, ("127.0.0.1", 0), self._inside.network, ("127.0.0.1", API_PORT))
             body = yaml.safe_load(self.kubeconfig.read_text())
@@ -106,7 +106,7 @@ class KindCluster:
 
     def load(self, archive: Path) -> None:
         """Have the node's containerd take an archive of `docker save`."""
-        self._kind("kind: loading the operator's image", ("load", "image-archive", str(archive), "--name", self.name))
+        self._kind("kind: loading the operator's image", "load", "image-archive", str(archive), "--name", self.name)
 
     def restart_node(self) -> None:
         """What a reboot of the machine is to a node: everything in it ends, its disk stays."""
@@ -164,7 +164,7 @@ class KindCluster:
             self._progress(f"node image for kind: unpacked in {time.monotonic() - began:.0f} s")
         return name
 
-    def _kind(self, what: str, arguments: tuple[str, ...]) -> None:
+    def _kind(self, what: str, *arguments: str) -> None:
         kind = ensure("kind", self._progress)
         real = packages.find("docker", ["docker.io"], self._progress)
         began = time.monotonic()
@@ -173,7 +173,12 @@ class KindCluster:
         path = f"{real.parent}:{environment.get('PATH', os.defpath)}"
         if self._sandbox is not None and not _may_privilege():
             path = f"{SHIM}:{path}"
-        environment |= {"DOCKER_HOST": self._host, "DOCKER": str(real), "PATH": path, "KIND_EXPERIMENTAL_PROVIDER": "docker"}
+        environment |= {
+            "DOCKER_HOST": self._host,
+            "DOCKER": str(real),
+            "PATH": path,
+            "KIND_EXPERIMENTAL_PROVIDER": "docker",
+        }
         run(what, [kind, *arguments], self._progress, environment)
         self._progress(f"{what}: done in {time.monotonic() - began:.0f} s")
 

@@ -28,9 +28,7 @@ from lab.toolchain.go import KUBERNETES
 
 REPOSITORY = "buildcache-lab/kind-node"
 FILES = Path(__file__).parent / "node"
-PACKAGES = (
-    "ca-certificates,conntrack,containerd,containernetworking-plugins,ethtool,iproute2,iptables,kmod,mount,nftables,procps,runc"
-)
+PACKAGES = "ca-certificates,conntrack,containerd,containernetworking-plugins,ethtool,iproute2,iptables,kmod,mount,nftables,procps,runc"
 RECIPE = f"1 {debian.RECIPE} {PACKAGES}"
 """Raise the number when this module changes in a way that no other input shows."""
 
@@ -126,13 +124,13 @@ def _with_libraries(root: Path, program: str) -> dict[str, Path]:
 
 def _inside(root: Path, name: str) -> Path:
     """What a path means in this root file system: links are followed as chroot would."""
-    answer = subprocess.run(["chroot", root, "readlink", "-f", name], capture_output=True, text=True, check=True, timeout=60)
+    answer = subprocess.run(
+        ["chroot", root, "readlink", "-f", name], capture_output=True, text=True, check=True, timeout=60
+    )
     return root / answer.stdout.strip().lstrip("/")
 
 
-def _image(
-    path: Path, files: Mapping[str, Path], tags: Sequence[str], entrypoint: Sequence[str] | None = None
-) -> None:
+def _image(path: Path, files: Mapping[str, Path], tags: Sequence[str], entrypoint: Sequence[str] | None = None) -> None:
     """An archive as `docker save` writes it, with one image of one layer."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         layer = Path(folder) / "layer.tar"

@@ -54,7 +54,9 @@ class Sandbox:
     def start(self) -> docker.DockerClient:
         """An engine that answers, without containers or volumes of an earlier lab."""
         if os.geteuid() != 0:
-            raise LabError("no Docker of yours can run kind, and only root can start one: start Docker, or run this as root")
+            raise LabError(
+                "no Docker of yours can run kind, and only root can start one: start Docker, or run this as root"
+            )
         dockerd = packages.find("dockerd", ["docker.io", "iptables"], self._progress)
         ip = packages.find("ip", ["iproute2"], self._progress)
         began = time.monotonic()
@@ -67,7 +69,9 @@ class Sandbox:
                 remove_containers(self._client, None)
                 self._client.networks.prune()
                 return self._client
-        raise LabError(f"all {SLOTS} slots in {cache_folder() / 'kind'} are used by other labs; stop one (make kind-down)")
+        raise LabError(
+            f"all {SLOTS} slots in {cache_folder() / 'kind'} are used by other labs; stop one (make kind-down)"
+        )
 
     def stop(self) -> None:
         """Every process in the sandbox is gone, and its mounts, network and control groups with them."""
