@@ -78,6 +78,10 @@ class Images:
             self._on_push()
         return ImageNames(operator=self._operator(base), buildkit=self._buildkit(base), base=name)
 
+    def operator(self) -> str:
+        """The name of the operator's image, which is there; without the others that tasks need."""
+        return self._operator(self._base())
+
     def provide(self, name: str) -> bool:
         """Have an image that a task names and the engine lacks; False when it is none of those that the lab can make."""
         if name != DOCKER:

@@ -57,7 +57,12 @@ class KindCluster:
     @property
     def kubeconfig(self) -> Path:
         """Of the administrator."""
-        return self._folder.path / "kind" / "kubeconfig"
+        return self._folder.kind / "kubeconfig"
+
+    @property
+    def pod_logs(self) -> Path:
+        """A folder with the logs of all Pods, by namespace and name."""
+        return self._folder.kind / "pods"
 
     @property
     def network(self) -> Network:
@@ -76,10 +81,10 @@ class KindCluster:
 
     def start(self) -> None:
         """The node is Ready and `kubeconfig` leads to it."""
-        self.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
+        self.pod_logs.mkdir(parents=True, exist_ok=True)
         image = self._official() or self._own()
         config = self.kubeconfig.with_name("kind.yaml")
-        write_atomically(config, yaml.safe_dump(_configuration(own=image != OFFICIAL)))
+        write_atomically(config, yaml.safe_dump(self._configuration(own=image != OFFICIAL)))
         self._kind(
             "kind: creating the cluster",
             "create", "cluster", "--name", self.name, "--image", image, "--config", str(config),
@@ -164,6 +169,39 @@ class KindCluster:
             self._progress(f"node image for kind: unpacked in {time.monotonic() - began:.0f} s")
         return name
 
+    def _configuration(self, *, own: bool) -> Mapping[str, Any]:
+        """What kind is asked for. The lab's own image has no CoreDNS, a plain CNI, and may run on old control groups."""
+        cluster: dict[str, Any] = {
+            "kind": "Cluster",
+            "apiVersion": "kind.x-k8s.io/v1alpha4",
+            "networking": {},
+            "nodes": [
+                {
+                    "role": "control-plane",
+                    "extraMounts": [{"hostPath": str(self.pod_logs), "containerPath": "/var/log/pods"}],
+                }
+            ],
+        }
+        if own:
+            cluster["networking"] = {"disableDefaultCNI": True, "kubeProxyMode": "nftables", "apiServerPort": API_PORT}
+            cluster["kubeadmConfigPatches"] = [
+                yaml.safe_dump(patch)
+                for patch in (
+                    {
+                        "kind": "KubeletConfiguration",
+                        "cgroupDriver": "cgroupfs",
+                        "failCgroupV1": False,
+                        "localStorageCapacityIsolation": False,
+                    },
+                    {
+                        "kind": "ClusterConfiguration",
+                        "dns": {"disabled": True},
+                        "etcd": {"local": {"extraArgs": [{"name": "unsafe-no-fsync", "value": "true"}]}},
+                    },
+                )
+            ]
+        return cluster
+
     def _kind(self, what: str, *arguments: str) -> None:
         kind = ensure("kind", self._progress)
         real = packages.find("docker", ["docker.io"], self._progress)
@@ -208,7 +246,7 @@ def cluster_name(folder: Folder) -> str:
 
 def record_path(folder: Folder) -> Path:
     """Where the use of the user's Docker is remembered."""
-    return folder.path / "kind" / "node.json"
+    return folder.kind / "node.json"
 
 
 def _may_privilege() -> bool:
@@ -217,32 +255,3 @@ def _may_privilege() -> bool:
         if line.startswith("CapBnd:"):
             return bool(int(line.split()[1], 16) >> CAP_SYS_RESOURCE & 1)
     return True
-
-
-def _configuration(*, own: bool) -> Mapping[str, Any]:
-    """What kind is asked for. The lab's own image has no CoreDNS, a plain CNI, and may run on old control groups."""
-    cluster: dict[str, Any] = {
-        "kind": "Cluster",
-        "apiVersion": "kind.x-k8s.io/v1alpha4",
-        "networking": {},
-        "nodes": [{"role": "control-plane"}],
-    }
-    if own:
-        cluster["networking"] = {"disableDefaultCNI": True, "kubeProxyMode": "nftables", "apiServerPort": API_PORT}
-        cluster["kubeadmConfigPatches"] = [
-            yaml.safe_dump(patch)
-            for patch in (
-                {
-                    "kind": "KubeletConfiguration",
-                    "cgroupDriver": "cgroupfs",
-                    "failCgroupV1": False,
-                    "localStorageCapacityIsolation": False,
-                },
-                {
-                    "kind": "ClusterConfiguration",
-                    "dns": {"disabled": True},
-                    "etcd": {"local": {"extraArgs": [{"name": "unsafe-no-fsync", "value": "true"}]}},
-                },
-            )
-        ]
-    return cluster

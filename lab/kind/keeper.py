@@ -1,9 +1,9 @@
 """Holds an engine of the lab's own in namespaces, and takes all of it away when the lab ends, however it ends.
 
-`sandbox.py` starts it, already in mount and network namespaces of its own, as `python -m lab.kind.keeper OWNER LOCK CGROUP
+`sandbox.py` starts it, already in mount and network namespaces of its own, as `python -m lab.kind.keeper OWNER LOCK RUN CGROUP
 COMMAND…`. COMMAND is the first process of a further process namespace: with it the kernel ends every process in there, the
-node's containers among them, and with the last process go mounts and network. Control groups are no namespace's, so they are
-removed here.
+node's containers among them, and with the last process go mounts and network. Control groups and the run-time folder belong to no
+namespace, so they are removed here.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ CGROUPS_EMPTY_WITHIN = 10.0
 
 def main(arguments: list[str]) -> int:
     """Return when COMMAND has ended, or the process OWNER, or on SIGTERM; nothing of COMMAND is left then."""
-    owner, lock, cgroup, *command = arguments
+    owner, lock, run, cgroup, *command = arguments
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # The engine inherits it: should this process be killed, the lock holds as long as any of the engine's.
     handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -43,12 +44,18 @@ def main(arguments: list[str]) -> int:
             pass
         finally:
             child.kill()
-    remove_cgroups(cgroup)
+    remove(Path(run), cgroup)
     return child.returncode if child.returncode > 0 else 0
 
 
+def remove(run: Path, cgroup: str) -> None:
+    """Remove what an engine leaves in the file system: its run-time folder and its control groups."""
+    remove_cgroups(cgroup)
+    shutil.rmtree(run, ignore_errors=True)
+
+
 def remove_cgroups(name: str) -> None:
-    """Remove the engine's control groups, as soon as their last processes are gone; version 1 has them for each controller."""
+    """Remove control groups as soon as their last processes are gone; version 1 has them once for each controller."""
     until = time.monotonic() + CGROUPS_EMPTY_WITHIN
     while (tops := [*CGROUPS.glob(f"*/{name}"), *CGROUPS.glob(name)]) and time.monotonic() < until:
         for top in tops:

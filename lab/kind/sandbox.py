@@ -19,7 +19,7 @@ from lab.command import Progress
 from lab.dockerd import SLOTS, connect, label_of, remove_containers, run_folder, storage_driver
 from lab.errors import LabError
 from lab.files import PROJECT, Folder
-from lab.kind.keeper import IS_TAKEN
+from lab.kind import keeper
 from lab.process import Child, Processes
 from lab.toolchain import cache_folder
 
@@ -35,7 +35,7 @@ class Sandbox:
         self._processes = processes
         self._progress = progress
         self._own_network = own_network
-        self._run = run_folder(folder, "kind")
+        self._run = run_folder(folder, "engine")
         self._cgroup = cgroup_of(folder)
         self._child: Child | None = None
         self._client: docker.DockerClient | None = None
@@ -85,14 +85,13 @@ class Sandbox:
     def _try_slot(self, dockerd: Path, ip: Path, slot: Path) -> docker.DockerClient | None:
         """A client of a new dockerd on this slot; None when another lab has it."""
         self._run.mkdir(parents=True, exist_ok=True)
-        (self._run / "dockerd.pid").unlink(missing_ok=True)
         engine: list[str | Path] = [dockerd, "--data-root", slot / "data", "--exec-root", self._run / "exec"]
         engine += ["--pidfile", self._run / "dockerd.pid", "-H", self.host, "--cgroup-parent", f"/{self._cgroup}"]
         engine += ["--storage-driver", storage_driver(slot), "--bridge=none", "--iptables=false", "--ip-forward=false"]
         # A shell as the first process: it collects orphans, dockerd would not.
         script = f'{f"{ip} link set lo up && " if self._own_network else ""}"$@"; exit $?'
         command: list[str | Path] = ["unshare", "--mount", *(["--net"] if self._own_network else []), "--"]
-        command += [sys.executable, "-m", "lab.kind.keeper", str(os.getpid()), slot / "lock", self._cgroup]
+        command += [sys.executable, "-m", "lab.kind.keeper", str(os.getpid()), slot / "lock", self._run, self._cgroup]
         command += ["bash", "-c", script, "engine", *engine]
         path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
         self._child = self._processes.start(NAME, command, env={**os.environ, "PATH": path}, cwd=PROJECT)
@@ -102,7 +101,7 @@ class Sandbox:
                 tail = self._child.tail()
                 self._child.kill()
                 self._child = None
-                if code == IS_TAKEN:
+                if code == keeper.IS_TAKEN:
                     return None
                 raise LabError(f"dockerd ended with exit code {code}; the end of {self._processes.log(NAME)}:\n{tail}")
             if client := connect(self.host):
@@ -112,6 +111,11 @@ class Sandbox:
             f"dockerd did not answer on {self.host} within {READY_WITHIN:.0f} s; "
             f"the end of {self._child.log}:\n{self._child.tail()}"
         )
+
+
+def clean(folder: Folder) -> None:
+    """Remove what is left of a killed lab's sandbox when its keeper was killed too; its processes are gone already."""
+    keeper.remove(run_folder(folder, "engine"), cgroup_of(folder))
 
 
 def cgroup_of(folder: Folder) -> str:
