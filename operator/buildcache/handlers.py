@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Collection
+from collections.abc import Collection, Coroutine
 from typing import Any
 
 import aiohttp
@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 15.0
+CRD_PAUSE = 3.0
+"""Seconds between looks for CRDs that are missing."""
 
 KOPF_PATIENCE = 2.5
 """Seconds that kopf has to end. With `shell.EXIT_PATIENCE` for the passes it stays below ten (fault 19)."""
@@ -113,6 +115,10 @@ async def watch(shell: Shell, namespaces: tuple[str, ...], stop: asyncio.Event) 
     stopping = asyncio.create_task(stop.wait(), name="stopping")
     _take_signals(stop)
     while not stop.is_set():
+        if not await _unless(stopping, shell.has_kinds()):
+            # kopf would find nothing to watch and never look again.
+            await asyncio.wait({stopping}, timeout=CRD_PAUSE)
+            continue
         began = loop.time()
         running = asyncio.create_task(_run_kopf(shell, namespaces, stop), name="kopf")
         try:
@@ -131,6 +137,16 @@ async def watch(shell: Shell, namespaces: tuple[str, ...], stop: asyncio.Event) 
         await asyncio.wait({stopping}, timeout=pause)
         pause = min(LONGEST_PAUSE, pause * 2)
     return True
+
+
+async def _unless(stopping: asyncio.Task[Any], question: Coroutine[Any, Any, bool]) -> bool:
+    """Return the answer to a question, or no when the process is to stop before there is one."""
+    asked = asyncio.create_task(question, name="question")
+    await asyncio.wait({asked, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if asked.done():
+        return asked.result()
+    asked.cancel()
+    return False
 
 
 async def _end(running: asyncio.Task[None]) -> bool:

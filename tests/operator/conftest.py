@@ -191,6 +191,7 @@ def start(kube: FakeKube, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
                 namespaces=namespaces,
                 workers=workers,
                 now=lambda: datetime.now(UTC),
+                credentials=lambda: "",
             )
             shell.start()
             stop = asyncio.Event()

@@ -15,7 +15,7 @@ from buildcache.core.errors import Denied, Rejected, Unavailable
 from buildcache.core.report import Report
 from buildcache.core.status import Reason, timestamp
 from buildcache.reconcile.outcome import Outcome
-from tests.fakes.builds import DIGEST, START, UID, cache_body
+from tests.fakes.builds import DIGEST, START, UID, FakeView, cache_body
 from tests.fakes.executor import TASK_ARN, Crash
 from tests.fakes.world import NO_ROOM, REPORT, SPOT, THROTTLED, World, cancel, others, stopped
 
@@ -1013,6 +1013,38 @@ def test_deletion_while_nobody_may_look_says_so() -> None:
     world.shell.settle()
     assert not world.shell.gone()
     assert world.shell.succeeded == ("Unknown", "Cancelling")
+
+
+@pytest.mark.parametrize("timeout", ["queue", "start", "run"])
+@pytest.mark.parametrize("running", [False, True], ids=["waiting", "running"])
+def test_c16_a_timeout_from_before_the_bounds_is_a_status(timeout: str, running: bool) -> None:
+    world = World(**({} if running else {"timeouts": {timeout: "99999999h"}}))
+    if running:
+        arn = world.launched()
+        world.ecs.run(arn)
+        world.shell.body["spec"]["timeouts"] = {timeout: "99999999h"}
+        world.shell.settle()
+        assert world.ecs.stops == [arn]
+        world.ecs.end(arn, world.shell.now, stop_code="UserInitiated")
+    world.shell.settle()
+    assert world.shell.succeeded == ("False", "InvalidSpec")
+    assert f"spec.timeouts.{timeout}" in world.shell.status["failure"]["message"]
+
+
+def test_c16_a_limit_from_before_the_bounds_is_named_and_a_build_that_runs_goes_on() -> None:
+    world = World(cache=cache_body(limits={"maxRunTimeout": "99999999h"}))
+    world.shell.settle()
+    (succeeded,) = [each for each in world.shell.status["conditions"] if each["type"] == "Succeeded"]
+    assert (succeeded["reason"], "spec.limits.maxRunTimeout" in succeeded["message"]) == ("WaitingForCache", True)
+    world = World()
+    world.ecs.run(world.launched())
+    world.shell.later(seconds=30)
+    world.view = FakeView(cache_body(limits={"maxRunTimeout": "99999999h"}))
+    world.restart()
+    world.shell.later(minutes=59)
+    assert world.shell.succeeded == ("Unknown", "Running")
+    world.shell.later(minutes=2)
+    assert world.shell.succeeded == ("Unknown", "Cancelling"), "after its own timeouts.run"
 
 
 def test_spec_that_new_rules_refuse_stops_its_task_first() -> None:

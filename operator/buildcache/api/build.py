@@ -22,9 +22,11 @@ from .meta import (
     check_no_parent,
     refuse,
 )
-from .rules import rule, rules
+from .rules import LONGEST_RUN, at_most, check_at_most, rule, rules
 
 CacheMode = Literal["ReadWrite", "ReadOnly", "Refresh", "None"]
+
+LONGEST_WAIT = "24h"
 
 _SECRET = re.compile("TOKEN|PASSWORD|SECRET", re.IGNORECASE)
 RESERVED_BUILD_ARGS = ("BUILDKIT_SYNTAX", "BUILDKIT_CACHE_MOUNT_NS")
@@ -227,9 +229,22 @@ class CacheUse(Api):
 class Timeouts(Api):
     """How long a build may wait, start and run."""
 
-    queue: Annotated[Duration, Field(description="From creation to the start request.")] = "1h"
-    start: Annotated[Duration, Field(description="From the start request to the first running container.")] = "10m"
-    run: Annotated[Duration, Field(description="From then to the end.")] = "1h"
+    model_config = rules(at_most("queue", LONGEST_WAIT), at_most("start", LONGEST_WAIT), at_most("run", LONGEST_RUN))
+
+    queue: Annotated[Duration, Field(description="From creation to the start request; at most 24h.")] = "1h"
+    start: Annotated[
+        Duration, Field(description="From the start request to the first running container; at most 24h.")
+    ] = "10m"
+    run: Annotated[
+        Duration, Field(description="From then to the end; at most 11h, and limits.maxRunTimeout of the BuildCache.")
+    ] = "1h"
+
+    @model_validator(mode="after")
+    def _not_for_ever(self) -> Self:
+        check_at_most(self, "queue", LONGEST_WAIT)
+        check_at_most(self, "start", LONGEST_WAIT)
+        check_at_most(self, "run", LONGEST_RUN)
+        return self
 
 
 def _fixed(*more: dict[str, str], **schema: Any) -> dict[str, Any]:

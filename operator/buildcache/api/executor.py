@@ -1,7 +1,7 @@
 """Ways to run a build: an engine with its options on a kind of ECS capacity."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -18,8 +18,8 @@ from .rules import rule, rules
 
 Engine = Literal["BuildKit", "Docker", "Kaniko"]
 
-FARGATE_MEMORY: Mapping[int, range] = {
-    256: range(512, 2049, 512),
+FARGATE_MEMORY: Mapping[int, Sequence[int]] = {
+    256: (512, 1024, 2048),
     512: range(1024, 4097, 1024),
     1024: range(2048, 8193, 1024),
     2048: range(4096, 16385, 1024),
@@ -49,9 +49,14 @@ class BuildKitOptions(Api):
         str | None,
         Field(
             max_length=255,
-            description="Socket of the host's buildkitd. None: each task runs its own daemon (privileged).",
+            description="Socket of the host's buildkitd. The build container sees the folder that holds it, which should hold "
+            "nothing else. None: each task runs its own daemon (privileged).",
         ),
-        Pattern(r"(/[A-Za-z0-9._-]+)+", "must be an absolute path of letters, digits and . _ -"),
+        Pattern(
+            r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*){2,}",
+            "must be the absolute path of a socket in a folder of its own such as /run/buildkit/buildkitd.sock: "
+            "letters, digits and . _ -, no part of it beginning with a dot",
+        ),
     ] = None
     mount_namespace: Annotated[
         str | None,
@@ -125,10 +130,14 @@ class KanikoOptions(Api):
         return self
 
 
-_FARGATE_CEL = " || ".join(
-    f"(self.cpu == {cpu} && self.memory >= {memory.start} && self.memory <= {memory[-1]} && self.memory % {memory.step} == 0)"
-    for cpu, memory in FARGATE_MEMORY.items()
-)
+def _among(memory: Sequence[int]) -> str:
+    """CEL: self.memory is one of these."""
+    if not isinstance(memory, range):
+        return f"self.memory in {list(memory)}"
+    return f"self.memory >= {memory.start} && self.memory <= {memory[-1]} && self.memory % {memory.step} == 0"
+
+
+_FARGATE_CEL = " || ".join(f"(self.cpu == {cpu} && {_among(memory)})" for cpu, memory in FARGATE_MEMORY.items())
 
 
 class Executor(Api):
@@ -208,10 +217,12 @@ class Executor(Api):
             if memory is None:
                 raise refuse("cpu", f"must be one that Fargate offers: {', '.join(map(str, FARGATE_MEMORY))}")
             if self.memory not in memory:
-                raise refuse(
-                    "memory",
-                    f"must be {memory.start}..{memory[-1]} in steps of {memory.step} on Fargate with cpu {self.cpu}",
+                offered = (
+                    f"{memory.start}..{memory[-1]} in steps of {memory.step}"
+                    if isinstance(memory, range)
+                    else " or ".join(map(str, memory))
                 )
+                raise refuse("memory", f"must be {offered} on Fargate with cpu {self.cpu}")
         elif self.ephemeral_storage_gib is not None:
             raise refuse("ephemeralStorageGiB", "is allowed only on Fargate")
         return self

@@ -82,10 +82,11 @@ Duration = Annotated[
     str,
     Field(min_length=2, max_length=32),
     Pattern(
-        r"([0-9]{1,9}[smh])*0*[1-9][0-9]{0,8}[smh]([0-9]{1,9}[smh])*",
-        "must be a positive duration such as 90s, 10m or 1h30m",
+        r"([0-9]{1,5}[smh])*0*[1-9][0-9]{0,4}[smh]([0-9]{1,5}[smh])*",
+        "must be a positive duration such as 90s, 10m or 1h30m, of at most 5 digits for each unit",
     ),
 ]
+"""Of minutes and hours. Each field says how much is too much; the digits are few, so that no reader of a duration overflows before."""
 LongDuration = Annotated[
     str,
     Field(min_length=2, max_length=32),
@@ -94,10 +95,11 @@ LongDuration = Annotated[
         "must be a positive duration such as 6h or 14d",
     ),
 ]
+REGION = r"[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}"
 Region = Annotated[
     str,
     Field(max_length=32),
-    Pattern(r"[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}", "must be an AWS region such as eu-west-1"),
+    Pattern(REGION, "must be an AWS region such as eu-west-1"),
 ]
 RoleARN = Annotated[
     str,

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, Self
 
-from buildcache.api.meta import FINISHED_LABEL
+from buildcache.api.meta import FINISHED_LABEL, VERSION
 from buildcache.core import scope
 from buildcache.core.admission import concurrency, next_up
 from buildcache.core.expiry import expires_at
 from buildcache.core.status import Reason
 from buildcache.reconcile.outcome import Reconciler
 
+from .health import Health
 from .metrics import Metrics
 from .objects import Body, Key, KindName, cache_of, condition_of, identified, is_released, is_terminal
 from .passes import Done, Passes
@@ -44,6 +45,9 @@ QUEUE_DELAY = 5.0
 """Seconds after which a BuildCache is looked at when one of its Builds moved: one pass for a burst, not one for each."""
 
 EXIT_PATIENCE = 5.0
+
+CREDENTIALS_MISSING, CREDENTIALS_FOUND = 10.0, 60.0
+"""Seconds between looks at the operator's own AWS credentials. A look at good ones makes no call."""
 
 
 EXTRA_THREADS = 2
@@ -79,13 +83,16 @@ class Shell:
         namespaces: tuple[str, ...],
         workers: int,
         now: Callable[[], datetime],
+        credentials: Callable[[], str],
     ) -> None:
         self.watches = watches
+        self.health = Health()
         self.metrics = Metrics()
         self._store = store
         self._writer = writer
         self._poller = poller
         self._now = now
+        self._credentials = credentials
         self._namespaces = namespaces
         # A lane of its own for each kind: slow AWS answers for caches never use up the workers of Builds. Threads for
         # all of both, one for lists and one for the poller.
@@ -151,6 +158,7 @@ class Shell:
             asyncio.create_task(self._repair(), name="repair list"),
             asyncio.create_task(self._poll(), name="poller"),
             asyncio.create_task(self._expire(), name="expiry"),
+            asyncio.create_task(self._check_credentials(), name="credentials"),
         ]
 
     async def stop(self) -> bool:
@@ -165,6 +173,27 @@ class Shell:
     def is_lost(self) -> bool:
         """Tell whether the watches have been closed for so long that a new process is the better hope."""
         return self.watches.silence() > GIVE_UP_AFTER
+
+    async def has_kinds(self) -> bool:
+        """Tell whether our CRDs are there to be watched; /readyz names those that are not."""
+        missing = await asyncio.to_thread(self._writer.missing_kinds)
+        if isinstance(missing, Refused):
+            # Not known. Whoever asks finds out.
+            return True
+        self.health.report(
+            "crds",
+            f"the CRDs {' and '.join(missing)} in version {VERSION} are not installed: apply those of this release"
+            " (kubectl apply -k crds/); they are found within seconds"
+            if missing
+            else "",
+        )
+        return not missing
+
+    async def _check_credentials(self) -> None:
+        while True:
+            problem = await asyncio.to_thread(self._credentials)
+            self.health.report("aws", problem)
+            await asyncio.sleep(CREDENTIALS_MISSING if problem else CREDENTIALS_FOUND)
 
     async def _begin(self) -> None:
         if not await self.watches.wait(WATCH_PATIENCE):

@@ -156,6 +156,20 @@ class Writer:
                 if not token:
                     break
 
+    def missing_kinds(self) -> tuple[str, ...] | Refused:
+        """Return the CRDs that the API server does not serve, in the version that this operator speaks."""
+        result = self._call(self._api.get_api_resources, GROUP, VERSION, _request_timeout=TIMEOUT)
+        match result:
+            case Written(body=resources):
+                served = {item.name for item in getattr(resources, "resources", None) or ()}
+            case Gone():
+                served = set()
+            case Refused():
+                return result
+            case Conflict():
+                return Refused("the API server answered a read with a conflict")
+        return tuple(f"{plural}.{GROUP}" for plural in PLURALS.values() if plural not in served)
+
     def _page(self, kind: KindName, namespace: str, selector: str, token: str) -> Result:
         options = {"label_selector": selector, "limit": PAGE, "_continue": token, "_request_timeout": TIMEOUT}
         if namespace:
