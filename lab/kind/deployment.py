@@ -45,9 +45,9 @@ class Deployment:
         """Apply namespace, settings and overlay; answers the seconds from the last of it to a Pod that is Ready."""
         self._kubectl("apply", "-f", str(MANIFESTS / "base" / "namespace.yaml"))
         self.apply_settings()
-        self.apply_credentials({"AWS_ACCESS_KEY_ID": "lab", "AWS_SECRET_ACCESS_KEY": "lab"})
+        self.apply_credentials()
         began = time.monotonic()
-        self._kubectl("apply", "-k", str(OVERLAY))
+        self.apply()
         self.wait_until_ready()
         return time.monotonic() - began
 
@@ -55,9 +55,13 @@ class Deployment:
         """Where AWS is."""
         self._apply("ConfigMap", {"data": self._settings})
 
-    def apply_credentials(self, data: Mapping[str, str]) -> None:
+    def apply_credentials(self) -> None:
         """Who the operator is there."""
-        self._apply("Secret", {"stringData": dict(data)})
+        self._apply("Secret", {"stringData": {"AWS_ACCESS_KEY_ID": "lab", "AWS_SECRET_ACCESS_KEY": "lab"}})
+
+    def apply(self) -> None:
+        """The overlay, and with it the base and the CRDs."""
+        self._kubectl("apply", "-k", str(OVERLAY))
 
     def wait_until_ready(self) -> None:
         """Return when the rollout is complete; LabError with what the Pods say when it is not in time."""

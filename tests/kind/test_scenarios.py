@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from lab.errors import LabError
-from lab.kind.deployment import NAME, NAMESPACE
+from lab.files import PROJECT
+from lab.kind.deployment import NAME, NAMESPACE, SETTINGS
 from tests.kind.cluster import KindWorld
+from tests.lab.world import wait_for
 
 pytestmark = pytest.mark.kind
 
@@ -102,3 +106,51 @@ def _identity(world: KindWorld) -> tuple[str, int]:
     pod = world.pod()
     restarts: int = pod["status"]["containerStatuses"][0]["restartCount"]
     return pod["metadata"]["uid"], restarts
+
+
+@contextmanager
+def _repaired(world: KindWorld, *repairs: Callable[[], Any]) -> Iterator[None]:
+    """Whatever happens inside, the operator is as installed afterwards."""
+    try:
+        yield
+    finally:
+        for repair in repairs:
+            repair()
+        world.operator.wait_until_ready()
+
+
+def test_without_a_cluster_id_the_log_and_the_probe_name_it(world: KindWorld) -> None:
+    with _repaired(world, world.operator.apply):
+        world.cluster.kubectl("set", "env", f"deployment/{NAME}", f"--namespace={NAMESPACE}", "BUILDCACHE_CLUSTER_ID=")
+        text = world.unready_with("BUILDCACHE_CLUSTER_ID is required")
+        world.logged("BUILDCACHE_CLUSTER_ID is required")
+        assert world.probe("healthz")[0] == 200, text
+    assert world.readyz()[0] == 200
+
+
+def test_without_aws_credentials_the_log_and_the_probe_name_them(world: KindWorld) -> None:
+    def give_them_back() -> None:
+        world.operator.apply_credentials()
+        _rollout_restart(world)
+
+    with _repaired(world, give_them_back):
+        world.cluster.kubectl("delete", "secret", SETTINGS, f"--namespace={NAMESPACE}")
+        _rollout_restart(world)
+        world.unready_with("AWS credentials")
+        world.logged("not ready", "AWS credentials")
+        assert world.probe("healthz")[0] == 200
+    assert world.readyz()[0] == 200
+
+
+def test_p5_missing_crds_are_named_and_seen_once_they_are_applied(world: KindWorld) -> None:
+    with _repaired(world, world.operator.apply):
+        world.operator.stop()
+        world.cluster.kubectl("delete", "crd", *CRDS)
+        world.cluster.kubectl("scale", f"deployment/{NAME}", "--replicas=1", f"--namespace={NAMESPACE}")
+        world.unready_with(*CRDS)
+        world.logged("not ready", CRDS[0])
+        pod = world.pod()["metadata"]["uid"]
+        world.cluster.kubectl("apply", "-k", str(PROJECT / "crds"))
+        world.cluster.kubectl("wait", "--for=condition=Established", "crd", *CRDS)
+        wait_for("/readyz says 200 again", lambda: world.readyz()[0] == 200, timeout=10)
+        assert world.pod()["metadata"]["uid"] == pod
