@@ -149,7 +149,7 @@ class KindCluster:
     def _own(self) -> str:
         """An image made here, in an engine of the lab's own."""
         archive, name = node_image.archive(self._progress), node_image.name()
-        self._sandbox = Sandbox(self._folder, self._processes, self._progress, own_network=True)
+        self._sandbox = Sandbox("node", self._folder, self._processes, self._progress, own_network=True)
         self._client = self._sandbox.start()
         self._host = self._sandbox.host
         self._inside = Inside(self._sandbox.network)

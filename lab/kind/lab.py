@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from lab.cloud import Cloud
 from lab.command import Progress
@@ -89,14 +90,18 @@ class KindLab:
         self._closers.callback(cluster.stop)
         cloud = Cloud(self.folder, self._processes, self._progress, runtime=self._runtime, on_crash=self._kill_operator)
         self._closers.callback(cloud.stop)
-        pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="lab-start")
+        pool = ThreadPoolExecutor(max_workers=3, thread_name_prefix="lab-start")
         try:
             clouds = pool.submit(cloud.start)
-            archive = operator_image.archive(self.folder, self._processes, self._progress)
-            cluster.start()
-            cluster.load(archive)
-            clouds.result()
+            archives = pool.submit(operator_image.archive, self.folder, self._processes, self._progress)
+            clusters = pool.submit(cluster.start)
+            starts: list[Future[Any]] = [clouds, archives, clusters]
+            done, _ = wait(starts, return_when=FIRST_EXCEPTION)
+            for start in done:
+                start.result()
+            cluster.load(archives.result())
         finally:
+            # After a failure another part may have minutes to go; its children are ended by the closers all the same.
             pool.shutdown(wait=False, cancel_futures=True)
         self._cluster = cluster
         host, _, port = cloud.url.removeprefix("http://").rpartition(":")

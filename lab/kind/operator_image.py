@@ -54,7 +54,7 @@ def _engine(folder: Folder, processes: Processes, progress: Progress) -> Iterato
         finally:
             client.close()
         return
-    sandbox = Sandbox(folder, processes, progress, own_network=False)
+    sandbox = Sandbox("builder", folder, processes, progress, own_network=False)
     try:
         yield sandbox.start()
     finally:

@@ -2,7 +2,7 @@
 
 Used by `cluster.py` for the node and by `operator_image.py` for a build, which wants the machine's network. `keeper.py` holds
 the namespaces and ends everything in them when the lab ends or is killed. Images lie in a slot of the cache folder, as those
-of `lab.dockerd` do; a second lab takes the next slot.
+of `lab.dockerd` do, with slots for each purpose; a second lab takes the next one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Literal, get_args
 
 import docker
 
@@ -23,7 +24,8 @@ from lab.kind import keeper
 from lab.process import Child, Processes
 from lab.toolchain import cache_folder
 
-NAME = "kind-engine"
+Purpose = Literal["node", "builder"]
+
 READY_WITHIN = 60.0
 STOP_DEADLINE = 20.0
 
@@ -31,12 +33,16 @@ STOP_DEADLINE = 20.0
 class Sandbox:
     """One engine; not to be started again after `stop`."""
 
-    def __init__(self, folder: Folder, processes: Processes, progress: Progress, *, own_network: bool) -> None:
+    def __init__(
+        self, purpose: Purpose, folder: Folder, processes: Processes, progress: Progress, *, own_network: bool
+    ) -> None:
+        self._name = f"{purpose}-engine"
+        self._slots = cache_folder() / "kind" / purpose
         self._processes = processes
         self._progress = progress
         self._own_network = own_network
-        self._run = run_folder(folder, "engine")
-        self._cgroup = cgroup_of(folder)
+        self._run = run_folder(folder, self._name)
+        self._cgroup = cgroup_of(folder, purpose)
         self._child: Child | None = None
         self._client: docker.DockerClient | None = None
 
@@ -61,17 +67,15 @@ class Sandbox:
         ip = packages.find("ip", ["iproute2"], self._progress)
         began = time.monotonic()
         for number in range(SLOTS):
-            slot = cache_folder() / "kind" / str(number)
+            slot = self._slots / str(number)
             slot.mkdir(parents=True, exist_ok=True)
             self._client = self._try_slot(dockerd, ip, slot)
             if self._client is not None:
-                self._progress(f"Docker for kind: own dockerd in {slot}, up after {time.monotonic() - began:.1f} s")
+                self._progress(f"{self._name}: own dockerd in {slot}, up after {time.monotonic() - began:.1f} s")
                 remove_containers(self._client, None)
                 self._client.networks.prune()
                 return self._client
-        raise LabError(
-            f"all {SLOTS} slots in {cache_folder() / 'kind'} are used by other labs; stop one (make kind-down)"
-        )
+        raise LabError(f"all {SLOTS} slots in {self._slots} are used by other labs; stop one (make kind-down)")
 
     def stop(self) -> None:
         """Every process in the sandbox is gone, and its mounts, network and control groups with them."""
@@ -94,7 +98,7 @@ class Sandbox:
         command += [sys.executable, "-m", "lab.kind.keeper", str(os.getpid()), slot / "lock", self._run, self._cgroup]
         command += ["bash", "-c", script, "engine", *engine]
         path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-        self._child = self._processes.start(NAME, command, env={**os.environ, "PATH": path}, cwd=PROJECT)
+        self._child = self._processes.start(self._name, command, env={**os.environ, "PATH": path}, cwd=PROJECT)
         deadline = time.monotonic() + READY_WITHIN
         while time.monotonic() < deadline:
             if (code := self._child.exit_code) is not None:
@@ -103,7 +107,9 @@ class Sandbox:
                 self._child = None
                 if code == keeper.IS_TAKEN:
                     return None
-                raise LabError(f"dockerd ended with exit code {code}; the end of {self._processes.log(NAME)}:\n{tail}")
+                raise LabError(
+                    f"dockerd ended with exit code {code}; the end of {self._processes.log(self._name)}:\n{tail}"
+                )
             if client := connect(self.host):
                 return client
             time.sleep(0.05)
@@ -114,10 +120,11 @@ class Sandbox:
 
 
 def clean(folder: Folder) -> None:
-    """Remove what is left of a killed lab's sandbox when its keeper was killed too; its processes are gone already."""
-    keeper.remove(run_folder(folder, "engine"), cgroup_of(folder))
+    """Remove what is left of a killed lab's sandboxes when their keepers were killed too; the processes are gone already."""
+    for purpose in get_args(Purpose):
+        keeper.remove(run_folder(folder, f"{purpose}-engine"), cgroup_of(folder, purpose))
 
 
-def cgroup_of(folder: Folder) -> str:
-    """The control group that holds everything of this lab's sandbox."""
-    return f"buildcache-lab-{label_of(folder)}"
+def cgroup_of(folder: Folder, purpose: Purpose) -> str:
+    """The control group that holds everything of this sandbox."""
+    return f"buildcache-lab-{label_of(folder)}-{purpose}"
