@@ -109,11 +109,7 @@ def serve(folder: Folder, runtime: RuntimeName, progress: Progress, *, kind: boo
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    lab: Lab | KindLab
-    if kind:
-        lab = KindLab(folder.path, runtime=runtime, progress=progress)
-    else:
-        lab = Lab(folder.path, runtime=runtime, progress=progress)
+    lab: Lab | KindLab = (KindLab if kind else Lab)(folder.path, runtime=runtime, progress=progress)
     try:
         lab.start()
     except KeyboardInterrupt:

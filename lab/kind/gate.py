@@ -6,19 +6,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from lab.loop import Loop
-
-Made = TypeVar("Made")
 
 CLONE_NEWNET = 0x40000000
 CHUNK = 1 << 16
@@ -51,64 +48,62 @@ class Gate:
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self._servers: list[asyncio.Server] = []
-        self._connections: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self, listen: Network, address: tuple[str, int], to: Network, target: tuple[str, int]) -> int:
         """Forward what connects to `address` in one network to `target` in the other; answers the port."""
         listener = listen.make(lambda: socket.create_server(address))
-
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            self._connections.add(task)
-            try:
-                await self._forward(reader, writer, to, target)
-            finally:
-                self._connections.discard(task)
-
-        async def start() -> asyncio.Server:
-            return await asyncio.start_server(serve, sock=listener)
-
-        self._servers.append(self._loop.run(start()))
+        listener.setblocking(False)
         port: int = listener.getsockname()[1]
+        self._loop.run(self._start(self._accept(listener, to, target), listener))
         return port
 
     def close(self) -> None:
         """Nothing listens any more and no connection is open."""
         self._loop.run(self._close())
 
+    async def _start(self, work: Coroutine[Any, Any, None], *sockets: socket.socket) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            # Here, not in the task: one that is cancelled early has never run.
+            for each in sockets:
+                each.close()
+            self._tasks.discard(task)
+
+        task.add_done_callback(ended)
+
     async def _close(self) -> None:
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
-        for task in [*self._connections]:
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        while tasks := [*self._tasks]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _forward(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, to: Network, target: tuple[str, int]
-    ) -> None:
-        try:
-            connection = await asyncio.to_thread(to.make, lambda: socket.create_connection(target, timeout=10))
-            connection.setblocking(False)
-            far_reader, far_writer = await asyncio.open_connection(sock=connection)
-        except OSError:
-            writer.close()
-            return
-        try:
-            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
-        finally:
-            for end in (writer, far_writer):
-                end.close()
+    async def _accept(self, listener: socket.socket, to: Network, target: tuple[str, int]) -> None:
+        while True:
+            near, _ = await asyncio.get_running_loop().sock_accept(listener)
+            far = to.make(socket.socket)
+            await self._start(_forward(near, far, target), near, far)
 
 
-async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await source.read(CHUNK):
-            sink.write(data)
-            await sink.drain()
-        sink.write_eof()
+async def _forward(near: socket.socket, far: socket.socket, target: tuple[str, int]) -> None:
+    for end in (near, far):
+        end.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(far, target)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_pump(near, far))
+            group.create_task(_pump(far, near))
+    except* OSError:
+        pass  # both ends close, which is all that can be said to them
+
+
+async def _pump(source: socket.socket, sink: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    while data := await loop.sock_recv(source, CHUNK):
+        await loop.sock_sendall(sink, data)
+    sink.shutdown(socket.SHUT_WR)
 
 
 def _enter(namespace: Path) -> None:

@@ -52,10 +52,15 @@ class Sandbox:
         return f"unix://{self._run}/docker.sock"
 
     @property
+    def keeper(self) -> int:
+        """The process that holds everything; only after `start`."""
+        assert self._child is not None, "the engine was not started"
+        return self._child.pid
+
+    @property
     def network(self) -> Path:
         """The network namespace, for setns(2); only after `start`."""
-        assert self._child is not None, "the engine was not started"
-        return Path(f"/proc/{self._child.pid}/ns/net")
+        return Path(f"/proc/{self.keeper}/ns/net")
 
     def start(self) -> docker.DockerClient:
         """An engine that answers, without containers or volumes of an earlier lab."""
