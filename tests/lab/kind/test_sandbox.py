@@ -71,7 +71,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("root")
     program = packages.find("sleep", ["coreutils"], print)
     libraries = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout.split()
-    files: list[str | Path] = [str(program), *(word for word in libraries if word.startswith("/"))]
+    files = [str(program), *(word for word in libraries if word.startswith("/"))]
     tar = [
         "tar",
         "--dereference",
@@ -79,9 +79,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--transform",
         f"s,^{program}$,/sleep,",
         "-cf",
-        root / "idle.tar",
+        str(root / "idle.tar"),
     ]
-    subprocess.run(tar + files, check=True)
+    subprocess.run([*tar, *files], check=True)
     return root / "idle.tar"
 
 
