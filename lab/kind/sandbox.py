@@ -17,7 +17,7 @@ import docker
 
 from lab import packages
 from lab.command import Progress
-from lab.dockerd import SLOTS, connect, label_of, remove_containers, run_folder, storage_driver
+from lab.dockerd import SLOTS, clear, connect, label_of, run_folder, storage_driver
 from lab.errors import LabError
 from lab.files import PROJECT, Folder
 from lab.kind import keeper
@@ -77,7 +77,7 @@ class Sandbox:
             self._client = self._try_slot(dockerd, ip, slot)
             if self._client is not None:
                 self._progress(f"{self._name}: own dockerd in {slot}, up after {time.monotonic() - began:.1f} s")
-                remove_containers(self._client, None)
+                clear(self._client, None)
                 self._client.networks.prune()
                 return self._client
         raise LabError(f"all {SLOTS} slots in {self._slots} are used by other labs; stop one (make kind-down)")

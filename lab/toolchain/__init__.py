@@ -40,7 +40,7 @@ def ensure_all(programs: Iterable[str], progress: Progress) -> dict[str, Path]:
             missing.append(program)
     if not missing:
         return paths
-    offered = [program for program in missing if archive.offers(program, progress)]
+    offered = archive.offered(missing, progress)
     with ThreadPoolExecutor(thread_name_prefix="lab-tools") as pool:
         downloads = {program: pool.submit(archive.fetch, program, progress) for program in offered}
         builds = _start_builds(pool, [program for program in missing if program not in offered], progress)

@@ -12,8 +12,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
-from concurrent.futures import Future
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,29 +51,42 @@ class Archive:
         return cache_folder() / "tools" / f"{self.name}-{self.sha512[:16]}"
 
 
-ENVTEST = "1.37.0"
-# From envtest-releases.yaml in the same repository, which is what setup-envtest checks against.
-SHA512 = {
-    "amd64": "1d1c453633b72c161a5d5a886cde7ac850be1a2ac796a9e1d4ffacacc64868295bdd2d57aa66cd0c158f5ce510f5dfe3fbc61ac21bd3dcfb875bd70658aa663a",  # noqa: E501
-    "arm64": "ae6a670502988200b0131c943758cfd3d3a58cf4e6247ef7f0e6a6467f1cd9a333c802e86101f0446b1b92a0e327387224e1e44fe1a4693da0929c6e529cfe9a",  # noqa: E501
+ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "")
+ENVTEST, SERVER = "1.37.0", "1.37.1"
+SHA512: Mapping[str, Mapping[str, str]] = {
+    # From envtest-releases.yaml of kubernetes-sigs/controller-tools, which is what setup-envtest checks against.
+    "envtest": {
+        "amd64": "1d1c453633b72c161a5d5a886cde7ac850be1a2ac796a9e1d4ffacacc64868295bdd2d57aa66cd0c158f5ce510f5dfe3fbc61ac21bd3dcfb875bd70658aa663a",  # noqa: E501
+        "arm64": "ae6a670502988200b0131c943758cfd3d3a58cf4e6247ef7f0e6a6467f1cd9a333c802e86101f0446b1b92a0e327387224e1e44fe1a4693da0929c6e529cfe9a",  # noqa: E501
+    },
+    # From the changelog of Kubernetes 1.37.
+    "kubernetes-server": {
+        "amd64": "7460f368c6049dfec1121a0bb3528257f47439e4a0c3d8b1740377cf21073e45c7d911845b8de61d68aae6b57cafa24885d8378f183a26bc2df0d321c4993afd",  # noqa: E501
+        "arm64": "c832cfb9ad04180cf6c4469a8950bf58c0c28066b4543e520a7a25460bbb6f763b17cc535e010f5ddfcef7c695f2faceb9c584936b4d62a554c6b015be199f16",  # noqa: E501
+    },
 }
-ARCHITECTURES: Mapping[str, str] = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-def _envtest(architecture: str) -> Archive:
-    file = f"envtest-v{ENVTEST}-linux-{architecture}.tar.gz"
-    return Archive(
-        f"envtest-{ENVTEST}",
-        f"https://github.com/kubernetes-sigs/controller-tools/releases/download/envtest-v{ENVTEST}/{file}",
-        SHA512[architecture],
-        # It has no controller manager: that one is always built, unless this machine has it.
-        ("etcd", "kube-apiserver", "kubectl"),
+def _official(architecture: str) -> tuple[Archive, ...]:
+    return (
+        Archive(
+            f"envtest-{ENVTEST}",
+            "https://github.com/kubernetes-sigs/controller-tools/releases/download/"
+            f"envtest-v{ENVTEST}/envtest-v{ENVTEST}-linux-{architecture}.tar.gz",
+            SHA512["envtest"][architecture],
+            ("etcd", "kube-apiserver", "kubectl"),
+        ),
+        Archive(
+            f"kubernetes-server-{SERVER}",
+            f"https://dl.k8s.io/v{SERVER}/kubernetes-server-linux-{architecture}.tar.gz",
+            SHA512["kubernetes-server"][architecture],
+            # It holds the others too, but is several times as large.
+            ("kube-controller-manager",),
+        ),
     )
 
 
-ARCHIVES: tuple[Archive, ...] = tuple(
-    _envtest(name) for machine, name in ARCHITECTURES.items() if machine == platform.machine()
-)
+ARCHIVES = _official(ARCHITECTURE) if ARCHITECTURE else ()
 
 
 def kept(program: str) -> Path | None:
@@ -84,9 +97,13 @@ def kept(program: str) -> Path | None:
     return None
 
 
-def offers(program: str, progress: Progress) -> bool:
-    """Whether an archive that holds the program answers; asked once in a process."""
-    return any(_answers(archive, progress) for archive in ARCHIVES if program in archive.programs)
+def offered(programs: Collection[str], progress: Progress) -> list[str]:
+    """Those of the programs whose archive answers; each archive is asked once in a process, all at the same time."""
+    wanted = [archive for archive in ARCHIVES if not set(archive.programs).isdisjoint(programs)]
+    with _asking, ThreadPoolExecutor(thread_name_prefix="lab-archives") as pool:
+        answers = pool.map(lambda archive: _answers(archive, progress), wanted)
+    found = {program for archive, answer in zip(wanted, answers, strict=True) if answer for program in archive.programs}
+    return [program for program in programs if program in found]
 
 
 def fetch(program: str, progress: Progress) -> Path | None:
@@ -104,11 +121,9 @@ def fetch(program: str, progress: Progress) -> Path | None:
 
 
 def _answers(archive: Archive, progress: Progress) -> bool:
-    with _asking:
-        if archive.url in _refused:
-            return False
-        if archive.url in _answered:
-            return True
+    if archive.url in _refused:
+        return False
+    if archive.url not in _answered:
         began = time.monotonic()
         try:
             _answer(archive.url).close()
@@ -116,7 +131,7 @@ def _answers(archive: Archive, progress: Progress) -> bool:
             _refuse(archive, time.monotonic() - began, error, progress)
             return False
         _answered.add(archive.url)
-        return True
+    return True
 
 
 def _download(archive: Archive, progress: Progress) -> bool:

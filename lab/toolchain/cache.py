@@ -25,6 +25,6 @@ def locked(path: Path, what: str, progress: Progress) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            progress(f"another lab is building {what}: waiting for it")
+            progress(f"{what}: being made already, waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

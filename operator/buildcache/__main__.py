@@ -121,12 +121,13 @@ def compose(settings: Settings) -> Shell:
     store = Store(finished)
     session = Session(threads)
     executor = EcsExecutor(session)
+    caches = CacheReconciler(session, store, cluster_id=settings.cluster_id, runner_image=settings.runner_image)
     return Shell(
         store=store,
         writer=Writer(connect(threads), user_agent=handlers.USER_AGENT),
         watches=Watches(watch_paths(settings.namespaces), time.monotonic),
-        caches=CacheReconciler(session, store, cluster_id=settings.cluster_id, runner_image=settings.runner_image),
-        builds=BuildReconciler(store, executor, cluster_id=settings.cluster_id),
+        caches=caches,
+        builds=BuildReconciler(store, executor, cluster_id=settings.cluster_id, doubt=caches.doubt),
         poller=executor.poller,
         namespaces=settings.namespaces,
         workers=settings.workers,

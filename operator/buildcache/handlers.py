@@ -1,7 +1,7 @@
 """What kopf calls: each handler tells the shell and does nothing else. The only importer of kopf besides `__main__`.
 
 kopf is the watch layer only. It connects, lists, watches and reconnects; no handler here makes it write to an object, as
-a write of kopf's that fails ends its care for that object (kopf.md K26, K27).
+a write of kopf's that fails ends its care for that object (a refused patch is dropped, and the object is not looked at again).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CRD_PAUSE = 3.0
 """Seconds between looks for CRDs that are missing."""
 
 KOPF_PATIENCE = 2.5
-"""Seconds that kopf has to end. With `shell.EXIT_PATIENCE` for the passes it stays below ten (fault 19)."""
+"""Seconds that kopf has to end. With `shell.EXIT_PATIENCE` for the passes it stays below ten (F19)."""
 
 USER_AGENT = f"buildcache-operator/{__version__}"
 
@@ -63,7 +63,7 @@ async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     # Until then kopf holds on to each object's last event, of whatever was moved in these seconds; nothing here is worth that.
     settings.queueing.idle_timeout = 0.2
     settings.watching.chunk_size = 500
-    settings.watching.server_timeout = 600  # these three: K15, silent streams
+    settings.watching.server_timeout = 600  # these three: a stream that has gone silent is left
     settings.watching.connect_timeout = 10
     settings.networking.request_timeout = 60
     # Short and few: `__main__` starts kopf again, and a refused watch must show in the log, not hang for a minute.
@@ -107,7 +107,7 @@ def watched_session(info: kopf.ConnectionInfo, watches: Watches) -> kopf.Aiohttp
 async def watch(shell: Shell, namespaces: tuple[str, ...], stop: asyncio.Event) -> bool:
     """Run kopf until `stop` is set. When it ends before, start it again: the store, the queue and the passes live on.
 
-    kopf gives up on an ERROR event other than 410, a broken line, a missing CRD and refusals that last (kopf.md 5.5).
+    kopf gives up on an ERROR event other than 410, a broken line, a missing CRD and refusals that last.
     Tells whether kopf has ended in time; when not, the process has to be left by force.
     """
     pause = FIRST_PAUSE
@@ -171,7 +171,7 @@ async def _run_kopf(shell: Shell, namespaces: tuple[str, ...], stop: asyncio.Eve
         memo=shell,
         # Only peering would read it. Left to itself, kopf asks for the user's name, and our image's user need not have one (P1).
         identity=IDENTITY,  # type: ignore[arg-type] # a string with a private name
-        standalone=True,  # K16: no peering object can pause this operator
+        standalone=True,  # no peering object can pause this operator
         clusterwide=not namespaces,
         namespaces=namespaces,
         stop_flag=stop,

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from buildcache.api.crds import definitions
 from buildcache.api.meta import Api
 from buildcache.api.schema import structural
+from buildcache.core.status import ConditionType
 
 
 class Union(BaseModel):
@@ -46,7 +47,7 @@ def schema(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def test_every_string_list_and_map_has_a_bound(schema: dict[str, Any]) -> None:
-    """Faults T19: no field of unbounded size, and CEL cost stays within the API server's budget."""
+    """H19: no field of unbounded size, and CEL cost stays within the API server's budget."""
     for part in ("spec", "status"):
         for path, node in nodes(schema["properties"][part], part):
             if node["type"] == "string":
@@ -55,6 +56,14 @@ def test_every_string_list_and_map_has_a_bound(schema: dict[str, Any]) -> None:
                 assert "maxItems" in node, path
             elif "additionalProperties" in node:
                 assert "maxProperties" in node, path
+
+
+def test_c22_every_field_is_described(schema: dict[str, Any]) -> None:
+    """`kubectl explain` is where people look first."""
+    fields = [(path, node) for path, node in nodes(schema) if not path.endswith("[]")]
+    assert [path for path, node in fields if not node.get("description")] == [".metadata"], (
+        "described by the API server"
+    )
 
 
 def test_a_status_has_no_default_but_never_observed(schema: dict[str, Any]) -> None:
@@ -77,6 +86,10 @@ def test_columns_and_selectable_fields_are_those_of_the_contract() -> None:
     assert [name.upper() for name, priority in columns["builds"] if not priority] == [
         "STATUS", "CACHED%", "DURATION", "DIGEST", "AGE",
     ]  # fmt: skip
+    # The conditions are ordered: Suspended first, else Ready.
+    status_column = definitions()["buildcaches"]["spec"]["versions"][0]["additionalPrinterColumns"][1]
+    assert status_column["jsonPath"] == ".status.conditions[0].reason"
+    assert [kind.value for kind in list(ConditionType)[:2]] == ["Suspended", "Ready"]
     assert [name.upper() for name, priority in columns["buildcaches"] if priority] == [
         "SAVED",
         "REGION",

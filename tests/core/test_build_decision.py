@@ -1,6 +1,7 @@
 """What a Build does next, without I/O: admission, the guard before RunTask, results."""
 
 import copy
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,7 +30,7 @@ from buildcache.core.report import Report
 from buildcache.core.status import BUILD_REASONS, ConditionType, Reason, timestamp
 from buildcache.core.task_outcome import Failed
 from buildcache.core.task_state import Task
-from tests.fakes.builds import DIGEST, REPOSITORY, START, build_body, cache_body
+from tests.fakes.builds import CLUSTER, DIGEST, REPOSITORY, START, build_body, cache_body
 
 AT = Stamp(1, START)
 OWN = "arn:aws:ecs:eu-west-1:111122223333:task/builds/0123456789abcdef"
@@ -56,7 +57,7 @@ def start(build: Build, cache: BuildCache) -> StartTask:
 # Admission
 
 
-def test_fault_54_missing_cache_is_waited_for_and_then_is_the_end() -> None:
+def test_f54_missing_cache_is_waited_for_and_then_is_the_end() -> None:
     assert decide(a_build(), None) == Wait(
         Reason.WAITING_FOR_CACHE, "there is no BuildCache shop in namespace team-a", again_after=5.0
     )
@@ -140,7 +141,7 @@ def test_request_is_the_same_on_every_try() -> None:
 def test_time_that_is_none_counts_as_now() -> None:
     body = build_body()
     body["metadata"]["creationTimestamp"] = "yesterday"
-    assert guard(Build.parse(body), START) == "hold"
+    assert guard(Build.parse(body), a_cache(), START) == "hold"
 
 
 # The guard before RunTask
@@ -150,35 +151,44 @@ def test_time_that_is_none_counts_as_now() -> None:
     ("held", "age", "noted", "expected"),
     [
         (False, 0, None, "hold"),
-        (True, 0, None, "run"),
-        (True, 49, None, "run"),
+        (True, 0, None, "pin"),
+        (True, 49, None, "pin"),
         (True, 50, None, "look"),
         (False, 50, None, "look"),
         (False, 90, 80, "hold"),
         (True, 90, 80, "run"),
         (True, 200, 80, "look"),
-        (True, -30, None, "run"),
+        (True, -30, None, "pin"),
     ],
 )
 def test_t06_t08_guard(held: bool, age: int, noted: int | None, expected: str) -> None:
-    status = {"attempts": [{"number": 1, "startedAt": timestamp(START + timedelta(minutes=noted))}]} if noted else None
-    assert guard(a_build(held=held, status=status), START + timedelta(minutes=age)) == expected
+    row = {"number": 1, "startedAt": timestamp(START + timedelta(minutes=noted or 0)), "clusterARN": CLUSTER}
+    build = a_build(held=held, status={"attempts": [row]} if noted else None)
+    assert guard(build, a_cache(), START + timedelta(minutes=age)) == expected
+
+
+@pytest.mark.parametrize(
+    ("pinned", "expected"),
+    [
+        (CLUSTER, "run"),
+        (CLUSTER.replace("/builds", "/former"), "move"),
+        (CLUSTER.replace("111122223333", "999999999999"), "pin"),
+        ("garbage", "pin"),
+        (None, "pin"),
+    ],
+    ids=["the BuildCache's", "the one before", "H18: another account", "none", "absent"],
+)
+def test_c17_run_task_goes_to_the_pinned_cluster_only(pinned: str | None, expected: str) -> None:
+    row = {"number": 1, "startedAt": timestamp(START), "clusterARN": pinned}
+    assert guard(a_build(held=True, status={"attempts": [row]}), a_cache(), START) == expected
 
 
 def test_t08_nothing_found_is_an_end_only_where_a_task_may_have_been_forgotten() -> None:
-    assert nothing_found(a_build(held=False), START + timedelta(hours=5)) == "record"
-    assert nothing_found(a_build(held=True), START + timedelta(minutes=55)) == "record"
-    assert isinstance(nothing_found(a_build(held=True), START + timedelta(minutes=60)), Wait), (
-        "the first look is not the last"
-    )
-    looked = build_status.pending(a_build().status, Reason.ACCEPTED, "looks", AT).to_json()
-    assert isinstance(
-        nothing_found(
-            a_build(held=True, created=START - timedelta(hours=2), status=looked), START + timedelta(seconds=59)
-        ),
-        Wait,
-    )
-    lost = nothing_found(a_build(held=True, status=looked), START + timedelta(minutes=60))
+    hour = START + timedelta(minutes=60)
+    assert nothing_found(a_build(held=False), START + timedelta(hours=5), final=True) == "record"
+    assert nothing_found(a_build(held=True), START + timedelta(minutes=55), final=False) == "record"
+    assert isinstance(nothing_found(a_build(held=True), hour, final=False), Wait), "the first look is not the last"
+    lost = nothing_found(a_build(held=True), hour, final=True)
     assert isinstance(lost, Failed)
     assert lost.reason is Reason.TASK_RECORD_EXPIRED
 
@@ -195,7 +205,7 @@ def test_t08_nothing_found_is_an_end_only_where_a_task_may_have_been_forgotten()
         (None, False),
     ],
 )
-def test_fault_60_status_cannot_point_to_another_account(arn: str | None, trusted: bool) -> None:
+def test_f60_status_cannot_point_to_another_account(arn: str | None, trusted: bool) -> None:
     status = BuildStatus.model_validate({"attempts": [{"number": 1, "taskARN": arn}]})
     assert (trusted_task(status, a_cache()) is not None) is trusted
 
@@ -242,7 +252,7 @@ def test_result_of_a_warm_build() -> None:
     }  # fmt: skip
     assert body["image"] == {"digest": DIGEST, "references": list(build.spec.output.images), "sizeBytes": 5}
     assert body["source"] == {"commit": "3f2c1ab9"}
-    assert body["logs"] == {"group": "/buildcache/team-a/shop", "stream": "build/build/0123456789abcdef"}
+    assert body["logs"] == {"group": "/buildcache/test/team-a/shop", "stream": "build/build/0123456789abcdef"}
     assert {each["type"]: (each["status"], each["reason"]) for each in body["conditions"]} == {
         "Succeeded": ("True", "Completed"),
         "CacheUsed": ("True", "PartialHit"),
@@ -305,7 +315,7 @@ def test_saved_time_is_against_the_last_cold_run_of_the_service() -> None:
         (Report(steps=(5, 5), imported=True), ("True", "Hit")),
         (Report(steps=(5, 1), imported=True), ("True", "PartialHit")),
         (Report(steps=(5, 0), imported=False), ("True", "Cold")),
-        (Report(steps=(0, 0)), ("True", "Cold")),
+        (Report(steps=(0, 0)), ("True", "NothingToCache")),
         (Report(steps=(5, 0), import_error="403"), ("False", "ImportFailed")),
         (Report(steps=(5, 5), export_error="403"), ("False", "ExportFailed")),
         (Report(), ("", "")),
@@ -317,6 +327,44 @@ def test_cache_used_tells_what_the_engine_reports(report: Report, expected: tupl
     used = [(each.status, each.reason) for each in end.conditions if each.type == "CacheUsed"]
     assert used == ([expected] if expected[0] else [])
     assert is_terminal(end.conditions)
+
+
+def used(report: Report, mode: str = "ReadWrite") -> tuple[str, str, str]:
+    build = a_build(cache={"mode": mode})
+    end = build_end.succeeded(build.status, build, Evidence(report=report), AT)
+    (told,) = [each for each in end.conditions if each.type == "CacheUsed"]
+    return told.status, told.reason, told.message
+
+
+def test_k7_the_condition_says_what_an_old_kaniko_cannot_promise() -> None:
+    state, reason, message = used(Report(engine="Kaniko", steps=(2, 2), doubt="heredocs are not keyed"))
+    assert (state, reason, message.split("; ")[1:]) == ("True", "Hit", ["heredocs are not keyed"])
+
+
+def test_k8_a_cold_build_that_only_reads_says_what_it_cannot_tell() -> None:
+    cold = Report(engine="Kaniko", steps=(2, 0))
+    assert "cannot read" in used(cold, "ReadOnly")[2]
+    assert used(cold, "ReadOnly")[:2] == ("True", "Cold")
+    assert "cannot read" not in used(cold)[2], "its push would have failed"
+    assert "cannot read" not in used(replace(cold, engine="BuildKit"), "ReadOnly")[2], "BuildKit tells"
+    assert used(replace(cold, import_error="connection refused"), "ReadOnly") == (
+        "False",
+        "ImportFailed",
+        "connection refused",
+    )
+
+
+def test_k10_numbers_of_the_end_of_a_log_say_so() -> None:
+    assert "too long to be read whole" in used(Report(steps=(2, 1), steps_of_the_end=True))[2]
+
+
+def test_k10_nothing_to_cache_is_neither_cold_nor_a_percentage() -> None:
+    build = a_build()
+    end = build_end.succeeded(build.status, build, Evidence(report=Report(steps=(0, 0), build_seconds=9)), AT)
+    assert end.cache is not None
+    assert end.cache.hit_percent is None
+    body = {"metadata": {"name": "web"}, "spec": {"service": "web"}, "status": end.to_json()}
+    assert not finished(body).cold, "no later build is measured against it"
 
 
 # What holds for every status

@@ -124,11 +124,6 @@ class Shell:
     def pass_once(self) -> Outcome:
         """One pass, and another one at once after the finalizer went on."""
         outcome = self.reconciler.reconcile(copy.deepcopy(self.body), self.now)
-        if outcome.finalizer == "add":
-            assert outcome.status is None, "add does nothing else"
-            self.body["metadata"]["finalizers"] = [FINALIZER]
-            self.writes.append("hold")
-            return self.pass_once()
         if outcome.status is not None and dict(outcome.status) != self.body["status"]:
             if self.lose_status:
                 self.lose_status = False
@@ -136,6 +131,10 @@ class Shell:
             self._check(self.body["status"], outcome.status)
             self.body["status"] = copy.deepcopy(dict(outcome.status))
             self.writes.append("status")
+        if outcome.finalizer == "add":
+            self.body["metadata"]["finalizers"] = [FINALIZER]
+            self.writes.append("hold")
+            return self.pass_once()
         if outcome.finalizer == "release":
             metadata = self.body["metadata"]
             metadata["finalizers"] = []

@@ -123,7 +123,7 @@ def test_who_waits_for_another_lab_is_told(builds: Path) -> None:
     with toolchain.locked(lock, "etcd", print):
         waiter.start()
         until = time.monotonic() + 30
-        while "another lab is building etcd: waiting for it" not in lines:
+        while "etcd: being made already, waiting for it" not in lines:
             assert time.monotonic() < until, lines
             time.sleep(0.01)
     waiter.join()
@@ -182,6 +182,17 @@ def test_every_program_is_named_in_its_modules_pins() -> None:
 
 
 # From this machine
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "program"),
+    [("kubernetes", "k8s.io/kubernetes", "kubectl"), ("etcd", "go.etcd.io/etcd/server/v3", "etcd")],
+)
+def test_what_is_built_is_of_a_minor_version_that_is_taken_from_elsewhere(
+    module: str, package: str, program: str
+) -> None:
+    pins = (go.TOOLS / module / "go.mod").read_text()
+    assert machine.minor(pins.partition(f"require {package} ")[2]) in machine.MINORS[program]
 
 
 def test_kubectl_of_the_right_minor_version_on_path_is_not_built(builds: Path, tmp_path: Path) -> None:
@@ -401,6 +412,36 @@ def test_an_archive_out_of_reach_costs_no_more_than_the_time_limit_and_is_asked_
     assert [line for line in lines if f"{url} did not answer within 0.3 s" in line]
 
 
+def test_archives_are_asked_at_the_same_time(builds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each answers only when the other was asked as well."""
+    asked: set[str] = set()
+    both = threading.Event()
+
+    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
+        asked.add(handler.path)
+        if len(asked) == 2:
+            both.set()
+        if not both.wait(20):
+            handler.send_error(504)
+            return
+        gives(packed(handler.path.strip("/")))(handler)
+
+    with server(answer) as url:
+        base = url.rpartition("/")[0]
+        names = ("etcd", "kube-controller-manager")
+        monkeypatch.setattr(archive, "ANSWERS_WITHIN", 30)
+        monkeypatch.setattr(
+            archive,
+            "ARCHIVES",
+            [
+                archive.Archive(name, f"{base}/{name}", hashlib.sha512(packed(name)).hexdigest(), (name,))
+                for name in names
+            ],
+        )
+        paths = toolchain.ensure_all(names, print)
+    assert {name: path.read_text() for name, path in paths.items()} == {name: name for name in names}
+
+
 def test_a_download_that_stalls_is_given_up(builds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "SILENT_FOR", 0.3)
     release = threading.Event()
@@ -436,6 +477,9 @@ def test_a_download_that_crawls_is_given_up(builds: Path, monkeypatch: pytest.Mo
     assert [line for line in lines if "only 0 MiB in 0 s" in line]
 
 
-def test_the_pinned_archive_is_of_the_minor_version_that_the_lab_takes() -> None:
-    assert machine.minor(archive.ENVTEST) in machine.MINORS["kube-apiserver"]
-    assert all(len(bytes.fromhex(checksum)) == 64 for checksum in archive.SHA512.values())
+def test_the_pinned_archives_hold_each_program_in_the_minor_version_that_the_lab_takes() -> None:
+    official = archive._official("arm64")
+    for program, minors in machine.MINORS.items():
+        (holder,) = (found for found in official if program in found.programs)
+        assert program == "etcd" or machine.minor(holder.name) in minors
+    assert all(len(bytes.fromhex(found.sha512)) == 64 for found in (*official, *archive._official("amd64")))

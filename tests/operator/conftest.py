@@ -127,8 +127,8 @@ class Operator:
         self.caches = caches
         self.builds = builds
 
-    async def until(self, what: Callable[[], Any], seconds: float = 8.0) -> Any:
-        """Wait until something is true, and return it."""
+    async def until(self, what: Callable[[], Any], seconds: float = 30.0) -> Any:
+        """Wait until something is true, and return it. The limit is patience with a busy machine, not part of what is tested."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if value := what():

@@ -31,14 +31,14 @@ def test_the_source_root_is_no_package() -> None:
     assert not (ROOT / "operator/__init__.py").exists()
 
 
-def test_every_handler_has_an_id_of_its_own__K21() -> None:
+def test_every_handler_has_an_id_of_its_own() -> None:
     registry = kopf.get_default_registry()
     found = [*registry._watching.get_all_handlers(), *registry._activities.get_all_handlers()]
     ours = {str(each.id) for each in found if each.fn.__module__ == handlers.__name__}
     assert ours == {"cache-seen", "build-seen", "configure", "login"}
 
 
-def test_kopf_is_never_asked_to_change_an_object__K26_K27_K28() -> None:
+def test_kopf_is_never_asked_to_change_an_object() -> None:
     registry = kopf.get_default_registry()
     assert not list(registry._changing.get_all_handlers())
     assert not list(registry._spawning.get_all_handlers())
@@ -129,7 +129,7 @@ def kubeconfig(kube: FakeKube, tmp_path: Path) -> Path:
     return path
 
 
-def test_it_starts_answers_and_ends_on_sigterm__fault_19(kube: FakeKube, kubeconfig: Path) -> None:
+def test_it_starts_answers_and_ends_on_sigterm__F19(kube: FakeKube, kubeconfig: Path) -> None:
     operator = Process(kubeconfig)
     try:
         operator.until_ready()
@@ -148,7 +148,7 @@ def test_it_starts_answers_and_ends_on_sigterm__fault_19(kube: FakeKube, kubecon
     assert "Traceback" not in log
 
 
-def test_a_call_that_hangs_does_not_keep_it_from_ending__fault_19(kube: FakeKube, kubeconfig: Path) -> None:
+def test_a_call_that_hangs_does_not_keep_it_from_ending__F19(kube: FakeKube, kubeconfig: Path) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

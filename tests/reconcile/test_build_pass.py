@@ -20,14 +20,14 @@ from tests.fakes.executor import TASK_ARN, Crash
 from tests.fakes.world import NO_ROOM, REPORT, SPOT, THROTTLED, World, cancel, others, stopped
 
 
-def test_straight_path_is_five_writes_and_one_request() -> None:
+def test_straight_path_is_six_writes_and_one_request() -> None:
     world = World()
     arn = world.launched()
     shell = world.shell
     assert shell.succeeded == ("Unknown", "Provisioning")
     assert shell.status["attempts"] == [{"number": 1, "taskARN": arn, "startedAt": timestamp(START)}]
     assert shell.status["executor"]["name"] == "ec2"
-    assert shell.status["logs"] == {"group": "/buildcache/team-a/shop", "stream": f"build/build/{arn[-32:]}"}
+    assert shell.status["logs"] == {"group": "/buildcache/test/team-a/shop", "stream": f"build/build/{arn[-32:]}"}
     world.ecs.run(arn)
     assert world.ecs.only().last_status == "PENDING", "as long as `report` has not started"
     shell.later(seconds=30)
@@ -41,7 +41,7 @@ def test_straight_path_is_five_writes_and_one_request() -> None:
     assert shell.status["image"]["digest"] == DIGEST
     assert shell.status["timing"]["provisioningSeconds"] == 28
     assert shell.status["attempts"][0]["exitCode"] == 0
-    assert shell.writes == ["hold", "status", "status", "status", "release"]
+    assert shell.writes == ["status", "hold", "status", "status", "status", "release"]
     assert len(world.ecs.requests) == 1
     assert shell.summary().cold
 
@@ -75,7 +75,7 @@ def test_passes_without_news_write_nothing() -> None:
 # Launch
 
 
-def test_t06_fault_24_lost_answer_is_harmless() -> None:
+def test_t06_f24_lost_answer_is_harmless() -> None:
     world = World()
     world.ecs.answers = ["lost"]
     assert world.shell.settle().failed
@@ -122,7 +122,7 @@ def test_lost_status_of_a_running_build_is_found_again() -> None:
     assert len(world.ecs.tasks) == 1
 
 
-def test_fault_26_task_that_stopped_while_the_operator_was_down_is_found() -> None:
+def test_f26_task_that_stopped_while_the_operator_was_down_is_found() -> None:
     world = World()
     world.ecs.answers = ["crash after"]
     with pytest.raises(Crash):
@@ -137,7 +137,7 @@ def test_fault_26_task_that_stopped_while_the_operator_was_down_is_found() -> No
     assert len(world.ecs.tasks) == 1
 
 
-def test_t08_fault_28_task_that_was_forgotten_is_not_started_again() -> None:
+def test_t08_f28_task_that_was_forgotten_is_not_started_again() -> None:
     world = World()
     world.ecs.answers = ["crash after"]
     with pytest.raises(Crash):
@@ -184,12 +184,12 @@ def test_old_build_crashing_at_run_task_gives_one_task(when: Any) -> None:
     with pytest.raises(Crash):
         world.shell.settle()
     world.restart()
-    world.shell.later(minutes=30)
+    world.shell.later(minutes=5)
     assert len(world.ecs.tasks) == 1
     assert world.shell.succeeded == ("Unknown", "Provisioning")
 
 
-def test_t49_fault_23_no_capacity_waits_and_then_starts() -> None:
+def test_t49_f23_no_capacity_waits_and_then_starts() -> None:
     world = World()
     world.ecs.answers = [NO_ROOM] * 5
     assert world.shell.settle().failed
@@ -213,7 +213,7 @@ def test_hours_without_capacity_and_a_restart_still_start_one_task() -> None:
     assert len(world.ecs.tasks) == 1
 
 
-def test_fault_22_throttling_shows_and_ends() -> None:
+def test_f22_throttling_shows_and_ends() -> None:
     world = World()
     world.ecs.answers = [THROTTLED]
     assert world.shell.settle().failed
@@ -229,7 +229,7 @@ def test_short_wait_for_a_turn_at_ecs_is_not_written_and_a_long_one_is() -> None
         Refused(Reason.THROTTLED, "in order", 9.0),
     ]
     assert world.shell.settle() == Outcome(again_after=1.5)
-    assert world.shell.writes == ["hold"]
+    assert world.shell.writes == ["status", "hold"]
     assert world.shell.settle().again_after == 9.0
     assert world.shell.succeeded == ("Unknown", "Throttled")
     world.shell.later(seconds=9)
@@ -240,9 +240,12 @@ def test_turn_at_ecs_that_comes_too_late_is_a_queue_timeout() -> None:
     world = World(timeouts={"queue": "10s"})
     world.ecs.answers = [Refused(Reason.THROTTLED, "in order", 30.0)] * 2
     world.shell.settle()
+    world.ecs.answers += [Refused(Reason.THROTTLED, "in order", 30.0)]
     world.shell.later(seconds=30)
+    assert world.shell.succeeded[0] == "Unknown", "not left behind if it was started after all"
+    world.shell.later(seconds=60)
     assert world.shell.succeeded == ("False", "QueueTimeout")
-    assert world.ecs.looks == 1, "not left behind if it was started after all"
+    assert world.ecs.looks == 2
 
 
 @pytest.mark.parametrize(
@@ -250,21 +253,37 @@ def test_turn_at_ecs_that_comes_too_late_is_a_queue_timeout() -> None:
     [
         (Denied("AccessDenied", operation="ecs:RunTask", resource="builds"), "AccessDenied"),
         (Rejected(Reason.INVALID_SPEC, "InvalidParameterException: subnet"), "TaskFailedToStart"),
-        (Rejected(Reason.CLUSTER_NOT_FOUND, "Cluster not found."), "TaskFailedToStart"),
+        (
+            Rejected(Reason.TASK_FAILED_TO_START, "no container instance can take the task: ATTRIBUTE"),
+            "TaskFailedToStart",
+        ),
     ],
-    ids=["denied", "rejected", "fault 34: no cluster"],
+    ids=["denied", "rejected", "A12: failures that are not about room"],
 )
-def test_refused_request_shows_and_ends_after_the_start_timeout(trouble: Exception, reason: str) -> None:
+def test_a12_refused_request_shows_and_ends_after_the_start_timeout(trouble: Exception, reason: str) -> None:
     world = World()
-    world.ecs.answers = [trouble] * 3
+    world.ecs.answers = [trouble] * 4
     world.shell.settle()
     assert world.shell.succeeded == ("Unknown", "Retrying")
     world.shell.later(minutes=5)
     assert world.shell.succeeded == ("Unknown", "Retrying")
     world.shell.later(minutes=5)
+    assert world.shell.succeeded[0] == "Unknown", "an earlier call without an answer may have started a task"
+    world.shell.later(minutes=1)
     assert world.shell.succeeded == ("False", reason)
     assert world.shell.body["metadata"]["finalizers"] == []
     assert world.ecs.tasks == {}
+
+
+def test_refusal_after_a_long_wait_for_room_has_its_own_start_timeout() -> None:
+    world = World(timeouts={"queue": "9h"})
+    world.ecs.answers = [NO_ROOM] * 2
+    world.shell.settle()
+    world.shell.later(minutes=40)
+    world.ecs.answers = [Denied("no")] * 2
+    world.shell.later(minutes=5)
+    world.shell.later(minutes=5)
+    assert world.shell.succeeded == ("Unknown", "Retrying")
 
 
 def test_refused_request_that_is_mended_in_time_starts() -> None:
@@ -281,7 +300,7 @@ def test_refused_request_that_is_mended_in_time_starts() -> None:
 # The cache
 
 
-def test_fault_54_build_before_its_cache() -> None:
+def test_f54_build_before_its_cache() -> None:
     world = World()
     cache, world.view.body = world.view.body, None
     outcome = world.shell.settle()
@@ -321,7 +340,7 @@ def test_unknown_executor() -> None:
     assert world.ecs.requests == []
 
 
-def test_fault_59_invalid_spec_is_terminal_and_calls_nothing() -> None:
+def test_f59_invalid_spec_is_terminal_and_calls_nothing() -> None:
     world = World(service="a\x00b", dockerfile="/etc/passwd")
     world.shell.settle()
     assert world.shell.succeeded == ("False", "InvalidSpec")
@@ -418,7 +437,7 @@ def test_cache_that_is_deleted_lets_in_who_was_there_before_and_nobody_else() ->
 # Following
 
 
-def test_t50a_fault_27_missing_right_after_the_start_is_a_wait() -> None:
+def test_t50a_f27_missing_right_after_the_start_is_a_wait() -> None:
     world = World()
     arn = world.launched()
     world.ecs.unseen.add(arn)
@@ -433,7 +452,7 @@ def test_t50a_fault_27_missing_right_after_the_start_is_a_wait() -> None:
     assert world.shell.succeeded == ("True", "Completed")
 
 
-def test_t50b_fault_28_missing_for_an_hour_is_no_success() -> None:
+def test_t50b_f28_missing_for_an_hour_is_no_success() -> None:
     world = World()
     world.ecs.unseen.add(world.launched())
     world.shell.later(minutes=59)
@@ -454,7 +473,7 @@ def test_result_of_an_expired_task_is_taken_from_its_log() -> None:
     assert world.shell.status["image"]["digest"] == DIGEST
 
 
-def test_fault_60_foreign_task_in_status_is_not_followed_nor_stopped() -> None:
+def test_f60_foreign_task_in_status_is_not_followed_nor_stopped() -> None:
     world = World()
     own = world.launched()
     world.ecs.change(own, started_by="somebody-else")
@@ -535,7 +554,7 @@ def test_t65_report_that_never_comes_does_not_keep_the_build() -> None:
     assert world.shell.condition("CacheUsed") == ("", "")
 
 
-def test_fault_31_without_report_container_nothing_is_waited_for() -> None:
+def test_f31_without_report_container_nothing_is_waited_for() -> None:
     world = World()
     world.ecs.end(world.launched(), world.shell.now, codes={"fetch": 0, "build": 0, "report": 1})
     world.shell.settle()
@@ -714,14 +733,31 @@ def test_cancel_before_a_turn_or_a_cache_is_an_end_at_once() -> None:
         assert world.ecs.requests == []
 
 
-def test_cancel_while_there_is_no_room_is_an_end_at_once() -> None:
+def test_c3_cancel_while_there_is_no_room_waits_for_what_may_have_been_started_since() -> None:
     world = World()
     world.ecs.answers = [NO_ROOM]
     world.shell.settle()
     cancel(world)
     world.shell.settle()
+    assert world.shell.succeeded == ("Unknown", "Cancelling")
+    world.shell.later(minutes=1)
     assert world.shell.succeeded == ("False", "Cancelled")
-    assert world.ecs.looks == 1
+    assert len(world.ecs.requests) == 0
+
+
+def test_c3_task_of_a_launch_whose_status_was_refused_is_stopped_by_the_cancel() -> None:
+    """The status still says that there is no room; the newer one was refused because of the cancel."""
+    world = World()
+    world.ecs.answers = [NO_ROOM]
+    world.shell.settle()
+    world.shell.lose_status = True
+    world.shell.pass_once()
+    arn = world.ecs.only().arn
+    world.ecs.unlisted.add(arn)
+    cancel(world)
+    world.shell.settle()
+    assert world.ecs.stops == [arn], "this process has started it"
+    assert world.shell.succeeded == ("Unknown", "Cancelling")
 
 
 def test_t57_cancel_while_run_task_is_in_flight_leaves_no_task() -> None:
@@ -771,7 +807,7 @@ def test_cancel_between_two_attempts_starts_no_more() -> None:
     world.launched()
     world.finish(**SPOT)
     cancel(world)
-    world.shell.later(seconds=10)
+    world.shell.later(seconds=3)
     assert world.shell.succeeded == ("False", "Cancelled")
     assert len(world.ecs.tasks) == 1
 
@@ -885,6 +921,11 @@ def test_refused_until_the_queue_timeout_is_an_end(answer: Refused, reason: str)
     world.shell.later(minutes=9)
     assert world.shell.succeeded[0] == "Unknown"
     world.shell.later(minutes=1)
+    if reason == "QueueTimeout":
+        # Throttling says nothing of the calls before.
+        assert world.shell.succeeded[0] == "Unknown"
+        world.ecs.answers = [answer]
+        world.shell.later(minutes=1)
     assert world.shell.succeeded == ("False", reason)
     assert world.shell.status["failure"]["class"] == "Infrastructure"
     assert world.ecs.tasks == {}
@@ -893,7 +934,7 @@ def test_refused_until_the_queue_timeout_is_an_end(answer: Refused, reason: str)
 # Deletion
 
 
-def test_fault_52_pending_build_is_free_at_once() -> None:
+def test_f52_pending_build_is_free_at_once() -> None:
     world = World()
     world.view.body = None
     world.shell.settle()
@@ -901,7 +942,7 @@ def test_fault_52_pending_build_is_free_at_once() -> None:
     assert world.shell.settle() == Outcome()
 
 
-def test_fault_52_running_build_is_stopped_once_and_waited_for() -> None:
+def test_f52_running_build_is_stopped_once_and_waited_for() -> None:
     world = World()
     arn = world.launched()
     world.ecs.run(arn)
@@ -940,14 +981,15 @@ def test_held_build_without_a_task_is_let_go_after_a_minute() -> None:
     world.ecs.answers = [NO_ROOM]
     world.shell.settle()
     world.shell.delete()
-    world.shell.later(seconds=30)
+    world.shell.settle()
+    world.shell.later(seconds=59)
     assert not world.shell.gone()
-    world.shell.later(seconds=31)
+    world.shell.later(seconds=1)
     assert world.shell.gone()
     assert world.ecs.tasks == {}
 
 
-def test_fault_32_deleted_build_whose_task_is_gone() -> None:
+def test_f32_deleted_build_whose_task_is_gone() -> None:
     world = World()
     arn = world.launched()
     world.ecs.unseen.add(arn)
@@ -1061,7 +1103,7 @@ def test_spec_that_new_rules_refuse_stops_its_task_first() -> None:
 
 
 def test_refused_launch_that_had_a_task_after_all_is_followed() -> None:
-    """ECS said that it started nothing, and was wrong (aws.md A4); then the executor is taken out of the cache."""
+    """ECS said that it started nothing, and was wrong; then the executor is taken out of the cache."""
     world = World()
     world.ecs.answers = ["lost"]
     world.shell.settle()
@@ -1074,7 +1116,7 @@ def test_refused_launch_that_had_a_task_after_all_is_followed() -> None:
     assert world.shell.succeeded == ("True", "Completed")
 
 
-def test_fault_60_status_of_no_known_form_is_as_good_as_none() -> None:
+def test_f60_status_of_no_known_form_is_as_good_as_none() -> None:
     world = World()
     arn = world.launched()
     world.shell.body["status"] = {"attempts": "many"}

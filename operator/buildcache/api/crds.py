@@ -19,7 +19,8 @@ def _column(name: str, path: str, kind: str = "string", *, wide: bool = False) -
 
 BUILD_CACHE_COLUMNS = [
     _column("Ready", _condition("Ready", "status")),
-    _column("Status", _condition("Ready", "reason")),
+    # The operator orders its conditions: Suspended, where there is one, comes before Ready.
+    _column("Status", ".status.conditions[0].reason"),
     _column("Hit%", ".status.efficiency.hitPercent", "integer"),
     _column("Running", ".status.queue.running", "integer"),
     _column("Queued", ".status.queue.queued", "integer"),
@@ -56,8 +57,9 @@ def _definition(
 ) -> dict[str, Any]:
     schema = structural(model)
     properties = schema["properties"]
-    properties["apiVersion"] = {"type": "string"}
-    properties["kind"] = {"type": "string"}
+    properties["apiVersion"] = {"type": "string", "description": "The API's group and version."}
+    properties["kind"] = {"type": "string", "description": "The kind of this object."}
+    # The API server describes this one itself, and refuses a CRD that does.
     properties["metadata"] = {"type": "object"}
     # A new object reads as never observed, so that no tool takes it for settled.
     properties["status"] = {**without_defaults(properties["status"]), "default": {"observedGeneration": -1}}

@@ -35,11 +35,11 @@ class CapacityProvider(Api):
 
     name: Annotated[
         str,
-        Field(max_length=255),
+        Field(max_length=255, description="Name of a capacity provider of the cluster."),
         Pattern(r"[A-Za-z0-9_-]{1,255}", "must be the name of a capacity provider of the cluster"),
     ]
-    weight: Annotated[int, Field(ge=0, le=1000)] = 1
-    base: Annotated[int, Field(ge=0, le=100000)] = 0
+    weight: Annotated[int, Field(ge=0, le=1000, description="Share of the tasks beyond base.")] = 1
+    base: Annotated[int, Field(ge=0, le=100000, description="Tasks placed here before the weights count.")] = 0
 
 
 class BuildKitOptions(Api):
@@ -72,7 +72,7 @@ def version_since(path: str, major: int, minor: int, patch: int) -> str:
 
 
 SAFE_COPY_KEYS = (1, 28, 1)
-"""First Kaniko that can tell COPY layers of different build arguments apart (engines: FF_KANIKO_RESOLVE_CACHE_KEY)."""
+"""First Kaniko that can tell COPY layers of different build arguments apart (FF_KANIKO_RESOLVE_CACHE_KEY)."""
 
 SCOPED_DOCKERIGNORE = (1, 27, 6)
 """First Kaniko that can keep .dockerignore to the build context. Else it holds for `COPY --from` too, and an ignored file of another
@@ -177,7 +177,7 @@ class Executor(Api):
         Pattern(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", "must be lower-case letters, digits and -"),
     ]
     engine: Annotated[Engine, Field(description="What builds. BuildKit and Docker need EC2.")]
-    launch_type: Literal["EC2", "Fargate"]
+    launch_type: Annotated[Literal["EC2", "Fargate"], Field(description="ECS capacity that runs the tasks.")]
     platform: Annotated[Literal["linux/amd64", "linux/arm64"], Field(description="Architecture of the tasks.")] = (
         "linux/amd64"
     )

@@ -195,18 +195,23 @@ class Metadata(Api):
 class Condition(Api):
     """A `metav1.Condition`."""
 
-    type: Annotated[str, Field(max_length=64)]
-    status: Literal["True", "False", "Unknown"]
-    reason: Annotated[str, Field(min_length=1, max_length=64)]
-    message: Annotated[str, Field(max_length=2048)] = ""
-    last_transition_time: Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
-    observed_generation: int | None = None
+    type: Annotated[str, Field(max_length=64, description="What the condition is about.")]
+    status: Annotated[Literal["True", "False", "Unknown"], Field(description="Whether it holds.")]
+    reason: Annotated[str, Field(min_length=1, max_length=64, description="Why, as one word for programs.")]
+    message: Annotated[str, Field(max_length=2048, description="Why, and what to do, for people.")] = ""
+    last_transition_time: Annotated[
+        str, Field(max_length=32, description="When status last changed.", json_schema_extra={"format": "date-time"})
+    ]
+    observed_generation: Annotated[
+        int | None, Field(description="metadata.generation that the condition is about.")
+    ] = None
 
 
 Conditions = Annotated[
     tuple[Condition, ...],
     Field(
         max_length=16,
+        description="The state of the object, one entry for each type.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     ),
 ]

@@ -33,7 +33,7 @@ from .writer import UNFINISHED, Gone, Refused, Result, Writer, Written
 logger = logging.getLogger(__name__)
 
 WATCH_PATIENCE = 10.0
-"""Seconds that passes wait for the first watches: without, a restart with many objects delays new Builds (kopf.md 4)."""
+"""Seconds that passes wait for the first watches: without, a restart with many objects delays new Builds."""
 
 HISTORY_PATIENCE = 60.0
 REPAIR_INTERVAL = 600.0

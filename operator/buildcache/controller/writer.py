@@ -54,7 +54,7 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The API server could not or would not: try again later. The effect may have happened all the same (fault 10)."""
+    """The API server could not or would not: try again later. The effect may have happened all the same (F10)."""
 
     message: str
     retry_after: float = 0.0
@@ -181,7 +181,7 @@ class Writer:
         api = self._api
         call = api.patch_namespaced_custom_object_status if subresource else api.patch_namespaced_custom_object
         _, namespace, name = key_of(kind, body)
-        # The client would send a dict as it likes and a list as a merge patch: the type is always named (kopf.md 1.2).
+        # The client would send a dict as it likes and a list as a merge patch: the type is always named.
         return self._call(
             call,
             GROUP,

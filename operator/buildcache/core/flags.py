@@ -316,7 +316,8 @@ def _warnings(executor: Executor, export: Export, build: BuildSpec, *, writes: b
         if kaniko_options(executor).release < SAFE_COPY_KEYS:
             yield Notice(
                 f"spec.executors[{executor.name}].kaniko.version",
-                "is older than 1.28.1: its cache keys can collide, and a layer of another build argument can be used",
+                "is older than 1.28.1: its cache keys can collide, so that a layer of another build argument is used, and they take "
+                "no notice of a change inside a heredoc (RUN <<EOF, COPY <<EOF)",
             )
         if build.platforms and build.platforms[0] != executor.platform:
             yield Notice(

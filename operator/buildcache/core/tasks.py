@@ -29,6 +29,7 @@ from .flags import (
     Scope,
     buildkit_options,
     efs_volume,
+    kaniko_options,
 )
 from .names import Identity
 from .status import Reason
@@ -255,6 +256,9 @@ def _overrides(executor: Executor, build: Build, flags: Flags, command: Sequence
     if registries:
         fetch["REGISTRIES"] = ",".join(registries)
     report: dict[str, str] = {"ENGINE": executor.engine}
+    if executor.engine == "Kaniko":
+        options = kaniko_options(executor)
+        report |= {"KANIKO_VERSION": options.version, "KANIKO_COPY_LAYERS": "true" if options.copy_layers else "false"}
     if spec.output.images:
         report["IMAGES"] = ",".join(spec.output.images)
     container: dict[str, Any] = {"name": BUILD, "command": list(command[1:])}  # the entry point is the program

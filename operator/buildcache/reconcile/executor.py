@@ -24,12 +24,15 @@ from .reports import Reports
 
 _REPORT_LINES = 20
 _TAIL_LINES = 100
-"""Lines that are read: of the container `report`, whose last is the report, and for a failure's log tail."""
+"""Lines that are read: of the container `report`, whose last is the report, and of one that failed."""
+
+_TAIL_BYTES = 16 * 1024
+"""Of the log of a container that failed: more than a status keeps, since what explains the failure may come before a daemon's log."""
 
 STARTS = {"EC2": (25.0, 80.0), "Fargate": (18.0, 80.0)}
 STOPS = (10.0, 15.0)
 """Calls a second and at once, for each region: RunTask by launch type, StopTask. All of them share 40 and 100 of the account, and
-Fargate starts 20 tasks a second of it (aws.md A7). Together they stay below that, and above the 20 Builds a second of one busy cluster:
+Fargate starts 20 tasks a second of it. Together they stay below that, and above the 20 Builds a second of one busy cluster:
 at a rate that is just met, the delay of one stall would stay for ever."""
 
 
@@ -92,7 +95,7 @@ class EcsExecutor:
             if answer.started_by == uid:
                 self._poller.told(answer, place(ref), uid, now)
             else:
-                # Of a task that has stopped since, the same request gets no more than its ARN and state (aws.md A1).
+                # Of a task that has stopped since, the same request gets no more than its ARN and state.
                 self._poller.latest(answer.arn, place(ref), uid, now)
         return answer
 
@@ -119,7 +122,7 @@ class EcsExecutor:
 
     def report(self, ref: TaskRef, group: str) -> Report | None:
         """What was read with others, else GetLogEvents, once when the line is there; of Kaniko, which tells no more of its
-        steps than its log, once more.
+        steps than its log, once more for each megabyte of that.
         """
         logs = self._session.region(ref.region).logs
         found = self._reports.take(ref.arn)
@@ -129,14 +132,14 @@ class EcsExecutor:
             )
             found = report.parse(lines or ())
         if found is not None and found.engine == "Kaniko":
-            log = task_logs.last_lines(logs, group, ref.stream(BUILD), kaniko_log.MAX_LINES)
-            found = kaniko_log.completed(found, log or ())
+            log = task_logs.log(logs, group, ref.stream(BUILD), kaniko_log.kept, kaniko_log.MAX_CHARACTERS)
+            found = kaniko_log.completed(found, log.lines, whole=log.whole)
         return found
 
     def log_tail(self, ref: TaskRef, group: str, container: str) -> str:
         """GetLogEvents."""
         logs = self._session.region(ref.region).logs
-        return tail(task_logs.last_lines(logs, group, ref.stream(container), _TAIL_LINES) or ())
+        return tail(task_logs.last_lines(logs, group, ref.stream(container), _TAIL_LINES) or (), _TAIL_BYTES)
 
     def forget(self, ref: TaskRef, uid: str) -> None:
         """Tell the poller."""
@@ -155,6 +158,6 @@ def place(ref: TaskRef) -> Place:
     return Place(ref.region, ref.cluster)
 
 
-def cluster_of(region: str, cluster_arn: str) -> Place:
-    """Where the tasks of a BuildCache are."""
-    return Place(region, cluster_arn.rpartition("/")[2])
+def cluster_of(cluster_arn: str) -> Place:
+    """Where the tasks of a cluster can be asked for."""
+    return Place(cluster_arn.split(":")[3], cluster_arn.rpartition("/")[2])
