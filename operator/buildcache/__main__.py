@@ -10,12 +10,12 @@ import signal
 import sys
 import threading
 import time
-from datetime import UTC, datetime
 from typing import NoReturn
 
 from buildcache import __version__, handlers
 from buildcache.aws.clients import Session
 from buildcache.controller import logs
+from buildcache.controller.clock import Clock
 from buildcache.controller.endpoints import METRICS, TEXT, Answer, Endpoints
 from buildcache.controller.health import Health
 from buildcache.controller.shell import EXTRA_THREADS, Shell
@@ -48,7 +48,7 @@ def main() -> int:
             return 2
         logs.configure("json")
         return explain(str(error), probe_port(os.environ))
-    logs.configure(settings.log_format)
+    logs.configure(settings.log_format, settings.log_level)
     try:
         asyncio.run(serve(settings))
     except NoCluster as error:
@@ -137,6 +137,7 @@ async def _hasten(stop: asyncio.Event) -> None:
 def compose(settings: Settings) -> Shell:
     """Put the parts together. The one place that knows all of them."""
     threads = settings.workers + EXTRA_THREADS
+    clock = Clock()
     store = Store(finished)
     session = Session(threads)
     executor = EcsExecutor(session)
@@ -144,13 +145,13 @@ def compose(settings: Settings) -> Shell:
     return Shell(
         store=store,
         writer=Writer(connect(threads), user_agent=handlers.USER_AGENT),
-        watches=Watches(watch_paths(settings.namespaces), time.monotonic),
+        watches=Watches(watch_paths(settings.namespaces), time.monotonic, clock.told),
         caches=caches,
         builds=BuildReconciler(store, executor, cluster_id=settings.cluster_id, doubt=caches.doubt),
         poller=executor.poller,
         namespaces=settings.namespaces,
         workers=settings.workers,
-        now=lambda: datetime.now(UTC),  # noqa: TID251 - the clock that all passes are given
+        now=clock.now,
         credentials=session.credentials_problem,
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,9 +21,21 @@ from buildcache.core.expiry import expires_at
 from buildcache.core.status import Reason
 from buildcache.reconcile.outcome import Reconciler
 
+from .events import Recorder
 from .health import Health
 from .metrics import Metrics
-from .objects import PLURALS, Body, Key, KindName, cache_of, condition_of, identified, is_released, is_terminal
+from .objects import (
+    PLURALS,
+    Body,
+    Key,
+    KindName,
+    cache_of,
+    condition_of,
+    identified,
+    identity,
+    is_released,
+    is_terminal,
+)
 from .passes import Done, Passes
 from .retention import Retention
 from .store import Store
@@ -93,6 +106,7 @@ class Shell:
         self.health = Health()
         self.metrics = Metrics()
         self._supervisor = Supervisor(self.metrics)
+        self._events = Recorder(writer, socket.gethostname())
         self._store = store
         self._writer = writer
         self._poller = poller
@@ -109,7 +123,7 @@ class Shell:
         def lane(
             kind: KindName, reconciler: Reconciler, size: int, routine: int, settled: Callable[[Key, Done], None]
         ) -> Lane:
-            passes = Passes(kind, reconciler, store=store, writer=writer, now=now)
+            passes = Passes(kind, reconciler, store=store, writer=writer, now=now, changed=self._events.changed)
             made = Lane(
                 kind,
                 passes,
@@ -164,6 +178,7 @@ class Shell:
             "poller": self._poll,
             "expiry": self._expire,
             "credentials": self._check_credentials,
+            "events": self._events.run,
             "watch guard": lambda: self._guard(give_up),
         }
         self._loops = [self._supervisor.start(name, body) for name, body in loops.items()]
@@ -237,7 +252,10 @@ class Shell:
                 logger.warning("could not list finished Builds", extra={"error": page.message})
                 return False
             for key in self._store.remember(page):
-                logger.warning("a Build carries the finished label but is not finished", extra={"object": str(key)})
+                logger.warning(
+                    "a Build carries the finished label but is not finished",
+                    extra={"object": identity(key, self._store.get(key))},
+                )
                 self._from_thread(self.builds, key)
             self._note_finished(page)
         return True
@@ -273,9 +291,14 @@ class Shell:
             return result
         answer = self._writer.delete("Build", result.body)
         if isinstance(answer, Gone):
-            logger.info("deleted a finished Build", extra={"object": str(key), "why": "spec.ttlAfterFinished"})
+            logger.info(
+                "deleted a finished Build", extra={"object": identity(key, result.body), "why": "spec.ttlAfterFinished"}
+            )
         elif isinstance(answer, Refused):
-            logger.warning("could not delete a finished Build", extra={"object": str(key), "error": answer.message})
+            logger.warning(
+                "could not delete a finished Build",
+                extra={"object": identity(key, result.body), "error": answer.message},
+            )
         return answer
 
     async def _repair(self) -> None:

@@ -30,6 +30,10 @@ WHY = {
 }
 
 
+TIMEOUTS = frozenset({Reason.START_TIMEOUT, Reason.RUN_TIMEOUT})
+"""Reasons that depend on the clock: looked at again before StopTask."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """Whether the task shall stop now, or when the next moment is at which it might have to."""
