@@ -22,7 +22,7 @@ from buildcache.controller.shell import Shell
 from buildcache.reconcile.outcome import Outcome
 from tests.fakes.kube import FakeKube
 
-from .conftest import Start, completed, condition, running
+from .conftest import Operator, Start, completed, condition, running
 
 SPEC = {"cacheRef": {"name": "shop"}, "service": "web"}
 
@@ -651,6 +651,9 @@ async def test_c21_a_build_has_three_events_at_most(start: Start) -> None:
 async def test_c21_a_cache_that_flaps_counts_in_one_event_and_a_settled_one_has_none(start: Start) -> None:
     bad = False
 
+    async def becomes(operator: Operator, reason: str) -> None:
+        await operator.until(lambda: operator.reason("shop", "buildcaches") == reason)
+
     def flap(body: Mapping[str, Any]) -> Outcome:
         status, reason = ("False", "NotFound") if bad else ("True", "Available")
         return Outcome(status={"observedGeneration": 1, "conditions": [condition("Ready", status, reason)]})
@@ -660,8 +663,7 @@ async def test_c21_a_cache_that_flaps_counts_in_one_event_and_a_settled_one_has_
         for round_ in range(6):
             bad = bool(round_ % 2)
             operator.shell.caches.add(Key("BuildCache", "team-a", "shop"), forced=True)
-            wanted = {True: "NotFound", False: "Available"}
-            await operator.until(lambda: operator.reason("shop", "buildcaches") == wanted[bad])
+            await becomes(operator, "NotFound" if bad else "Available")
         await operator.until(
             lambda: (
                 sorted(each.get("series", {}).get("count", 1) for each in operator.kube.told("BuildCache", "shop"))
