@@ -14,7 +14,7 @@ from buildcache import __version__, handlers
 from buildcache.aws.clients import Session
 from buildcache.controller import logs
 from buildcache.controller.endpoints import METRICS, TEXT, Answer, Endpoints
-from buildcache.controller.shell import EXTRA_THREADS, Shell
+from buildcache.controller.shell import Shell, threads
 from buildcache.controller.store import Store
 from buildcache.controller.watches import UNREADY_AFTER, Watches, watch_paths
 from buildcache.controller.writer import NoCluster, Writer, connect
@@ -25,6 +25,9 @@ from buildcache.reconcile.executor import EcsExecutor
 from buildcache.settings import Settings, SettingsError, read
 
 logger = logging.getLogger("buildcache")
+
+POLLS = 2
+"""Connections to a region beside those of its passes: for its poll, and what that reads of the logs."""
 
 BEAT = 1.0
 BEATLESS = 30.0
@@ -88,17 +91,17 @@ async def serve(settings: Settings) -> int:
 
 def compose(settings: Settings) -> Shell:
     """Put the parts together. The one place that knows all of them."""
-    threads = settings.workers + EXTRA_THREADS
     store = Store(finished)
-    session = Session(threads)
+    session = Session(settings.workers + POLLS)
     executor = EcsExecutor(session)
     return Shell(
         store=store,
-        writer=Writer(connect(threads), user_agent=handlers.USER_AGENT),
+        writer=Writer(connect(threads(settings.workers)), user_agent=handlers.USER_AGENT),
         watches=Watches(watch_paths(settings.namespaces), time.monotonic),
         caches=CacheReconciler(session, store, cluster_id=settings.cluster_id, runner_image=settings.runner_image),
         builds=BuildReconciler(store, executor, cluster_id=settings.cluster_id),
         poller=executor.poller,
+        capacity=executor.capacity,
         namespaces=settings.namespaces,
         workers=settings.workers,
         now=lambda: datetime.now(UTC),  # noqa: TID251 - the clock that all passes are given

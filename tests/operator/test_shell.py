@@ -147,7 +147,7 @@ async def test_a_lost_finalizer_comes_back(start: Start) -> None:
 
 
 async def test_a_finished_build_is_deleted_after_its_time__ttl(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("buildcache.controller.shell.RETENTION_LOOK", 0.1)
+    monkeypatch.setattr("buildcache.controller.finished.LOOK", 0.1)
     async with start(builds=completed) as operator:
         kube = operator.kube
         kube.create("builds", "short", spec={**SPEC, "ttlAfterFinished": "1s"})
@@ -171,7 +171,7 @@ async def test_a_finished_build_is_deleted_after_its_time__ttl(start: Start, mon
 async def test_a_finished_build_goes_soon_when_its_deletion_was_refused__ttl(
     start: Start, monkeypatch: pytest.MonkeyPatch, answer: int | str
 ) -> None:
-    monkeypatch.setattr("buildcache.controller.shell.RETENTION_LOOK", 0.1)
+    monkeypatch.setattr("buildcache.controller.finished.LOOK", 0.1)
     monkeypatch.setattr("buildcache.controller.retention.FIRST_PAUSE", timedelta(seconds=0.2))
     async with start(builds=completed) as operator:
         operator.kube.fail("DELETE", "/builds/web", answer, times=2)
@@ -182,8 +182,8 @@ async def test_a_finished_build_goes_soon_when_its_deletion_was_refused__ttl(
 async def test_a_shortened_ttl_and_a_hidden_running_build_are_found_by_the_list__fault_61(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("buildcache.controller.shell.RETENTION_LOOK", 0.1)
-    monkeypatch.setattr("buildcache.controller.shell.RETENTION_LIST", 0.3)
+    monkeypatch.setattr("buildcache.controller.finished.LOOK", 0.1)
+    monkeypatch.setattr("buildcache.controller.finished.SHORTEST_INTERVAL", 0.3)
 
     def work(body: Mapping[str, Any]) -> Outcome:
         return completed(body) if body["metadata"]["name"] == "web" else running(body)
@@ -470,7 +470,7 @@ async def test_a_lost_event_is_found_by_the_repair_list(start: Start) -> None:
         await operator.quiet()
         operator.kube.change("builds", "web", lambda body: body["spec"].update(cancel=True), silent=True)
         operator.kube._objects.pop(("builds", "team-a", "gone"))
-        await asyncio.to_thread(operator.shell._repair_kind, "Build")
+        assert await operator.shell._read("Build", "")
         await operator.until(lambda: operator.builds.seen[-1]["spec"].get("cancel"))
         await operator.until(lambda: operator.shell._store.count("Build") == 1)
 

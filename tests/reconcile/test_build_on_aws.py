@@ -59,9 +59,12 @@ class World:
         while not done():
             assert time.monotonic() < deadline, shell.body
             shell.now = now()
-            self.poller.poll(shell.now)
+            self.poll()
             shell.settle()
             time.sleep(0.02)
+
+    def poll(self) -> list[str]:
+        return self.poller.poll(self.aws.aws.region, now)
 
     def finish(self, shell: Shell) -> tuple[str, str]:
         self.drive(shell, lambda: shell.succeeded[0] in ("True", "False"))
@@ -371,7 +374,7 @@ def test_reports_of_tasks_that_end_together_are_read_together(world: World) -> N
         assert time.monotonic() < deadline
         time.sleep(0.05)
     since = world.aws.next_call
-    world.poller.poll(now())
+    world.poll()
     for shell in shells:
         shell.now = now()
         shell.settle()
@@ -448,5 +451,5 @@ def test_poll_of_many_tasks_is_one_call(world: World) -> None:
     for shell in shells:
         shell.settle()
     since = world.aws.next_call
-    world.poller.poll(now())
+    world.poll()
     assert [call["operation"] for call in world.aws.calls(since)] == ["DescribeTasks"]

@@ -73,6 +73,14 @@ class Limits(Api):
         200
     )
     max_run_timeout: Annotated[Duration, Field(description="Upper bound of a Build's run timeout.")] = "4h"
+    keep_finished_builds: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=10000,
+            description="Finished Builds that stay; the oldest beyond it are deleted, but none that GitOps tools track. null: all stay.",
+        ),
+    ] = None
 
 
 _TAGS_CEL = (

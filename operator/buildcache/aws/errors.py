@@ -22,6 +22,8 @@ from botocore.parsers import ResponseParserError
 from buildcache.core.errors import Denied, Rejected, Unavailable
 from buildcache.core.status import Reason
 
+from .breaker import CircuitOpen
+
 SOON = 5.0
 """Seconds until AWS is asked again when it says that something else must end first."""
 
@@ -223,7 +225,7 @@ def translated(operation: str, resource: str = "") -> Iterator[None]:
         raise Rejected(Reason.INVALID_SPEC, message, operation=operation, resource=resource) from error
     except (BotoCoreError, ResponseParserError) as error:
         # ResponseParserError is neither a ClientError nor a BotoCoreError; it is what an HTML error page of an XML service becomes.
-        message = f"no usable answer ({type(error).__name__})"
+        message = str(error) if isinstance(error, CircuitOpen) else f"no usable answer ({type(error).__name__})"
         raise Unavailable(message, operation=operation, resource=resource) from error
 
 

@@ -47,6 +47,10 @@ class Watches:
         for path in self._paths:
             self.closed(path)
 
+    def is_open(self, namespace: str) -> bool:
+        """Tell whether the watches of a namespace are open; of all namespaces, when it is empty."""
+        return not watch_paths((namespace,) if namespace else ()) & self._closed_since.keys()
+
     async def wait(self, patience: float) -> bool:
         """Wait until each watch was open once, but not for ever; tell whether they were."""
         try:

@@ -122,6 +122,8 @@ class StartTask:
     """Where a task of this Build may be found that was started before: with the scope, or without."""
     request: Mapping[str, Any]
     cache: CacheChoice
+    created: datetime
+    """The Build's creation: where ECS has no room, the oldest is first."""
     not_yet: Wait | None = None
     """What it waits for when it is its turn."""
 
@@ -199,6 +201,7 @@ def admit(
         families=tuple(families),
         request=request,
         cache=_choose(build, cache, offered, resolved.flags, mount),
+        created=created_at(build.metadata, now),
         not_yet=_wait_for_scope(mount, build, now),
     )
 
