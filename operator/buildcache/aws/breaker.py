@@ -1,4 +1,4 @@
-"""A circuit breaker for each client, so for each service, region and role: where calls run into their timeouts, AWS is asked by one at a time.
+"""A circuit breaker for each client, so for each service, region and role: where calls run into their timeouts, one at a time is made.
 
 A call without an answer holds a worker thread for as long as the timeout is; with the circuit open it fails at once. Errors that AWS
 answers, throttling among them, never open it: they cost nobody's time.

@@ -162,6 +162,12 @@ class Shell:
         """Tell whether the watches have been closed for so long that a new process is the better hope."""
         return self.watches.silence() > GIVE_UP_AFTER
 
+    def close(self, namespace: str) -> None:
+        """Begin no passes in a namespace, or EVERYWHERE, until it is listed and watched again."""
+        self.builds.close(namespace)
+        self.caches.close(namespace)
+        self._gate.close(namespace)
+
     def _open(self, namespace: str) -> None:
         self.builds.open(namespace)
         self.caches.open(namespace)

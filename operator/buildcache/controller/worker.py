@@ -229,7 +229,8 @@ class Lane:
         self._set_alarm()
 
     def _set_alarm(self) -> None:
-        due = self._queue.next_due()
+        # Without an idle worker there is nobody to wake: whoever is done next looks at what is due.
+        due = self._queue.next_due() if self._idle else None
         if self._alarm is not None:
             if due is not None and not self._alarm.cancelled() and self._alarm.when() == due:
                 return

@@ -122,6 +122,8 @@ class StartTask:
     """Where a task of this Build may be found that was started before: with the scope, or without."""
     request: Mapping[str, Any]
     cache: CacheChoice
+    namespace: str
+    """The Build's: where tasks are started no faster than AWS allows, namespaces take turns."""
     created: datetime
     """The Build's creation: where ECS has no room, the oldest is first."""
     not_yet: Wait | None = None
@@ -201,6 +203,7 @@ def admit(
         families=tuple(families),
         request=request,
         cache=_choose(build, cache, offered, resolved.flags, mount),
+        namespace=build.metadata.namespace,
         created=created_at(build.metadata, now),
         not_yet=_wait_for_scope(mount, build, now),
     )

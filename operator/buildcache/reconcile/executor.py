@@ -93,7 +93,7 @@ class EcsExecutor:
             return Refused(Reason.WAITING_FOR_CAPACITY, _FULL, wait)
         with self._lock:
             bucket = self._starts.setdefault((task.region, launch_type), Bucket(*STARTS[launch_type]))
-            wait = bucket.reserve(uid, now)
+            wait = bucket.reserve(uid, now, task.namespace)
         if wait > 0:
             return Refused(Reason.THROTTLED, "tasks are started as fast as AWS allows, in their order", wait)
         answer = tasks.run_task(self._session.region(task.region).ecs, task.request)
