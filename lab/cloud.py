@@ -83,7 +83,13 @@ class Cloud:
         with ThreadPoolExecutor(max_workers=2, thread_name_prefix="lab-cloud") as pool:
             registry, engine = pool.submit(self._registry.start), pool.submit(self._engine.start)
             self.registry, client = registry.result(), engine.result()
-            images = Images(client, self.registry, self._progress, on_push=self._registry.keep_as_seed)
+            images = Images(
+                client,
+                self.registry,
+                self._progress,
+                on_push=self._registry.keep_as_seed,
+                label=self._engine.label,
+            )
             names = pool.submit(images.ensure)
             self._start_aws(
                 DockerRuntime(

@@ -24,7 +24,7 @@ import docker.context
 import docker.errors
 import requests
 
-from lab import docker_leftovers, packages
+from lab import docker_leftovers, loaded_images, packages
 from lab.command import Progress
 from lab.errors import LabError
 from lab.files import Folder, write_atomically
@@ -102,14 +102,14 @@ class Dockerd:
             self._progress(f"Docker: using yours at {host} ({self._client.version()['Version']})")
         else:
             self._client = self._start_own()
-        remove_containers(self._client, None if self.is_own else self.label)
+        clear(self._client, None if self.is_own else self.label)
         return self._client
 
     def stop(self) -> None:
         """Containers and volumes of this lab are gone; so is the lab's own engine with all its processes and mounts."""
         if self._client is not None and self._engine is not None and listens(self._engine.host):
             with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
-                remove_containers(self._client, None if self.is_own else self.label)
+                clear(self._client, None if self.is_own else self.label)
         if self._client is not None:
             self._client.close()
             self._client = None
@@ -231,7 +231,7 @@ def clean(folder: Folder, progress: Progress) -> None:
         return
     if client := connect(engine.host):
         try:
-            if count := remove_containers(client, None if engine.slot else engine.label):
+            if count := clear(client, None if engine.slot else engine.label):
                 progress(f"removed {count} containers of an earlier lab")
         except (docker.errors.DockerException, requests.RequestException) as error:
             progress(f"cannot remove the containers of an earlier lab from {engine.host}: {error}")
@@ -240,8 +240,8 @@ def clean(folder: Folder, progress: Progress) -> None:
     _forget(folder, engine)
 
 
-def remove_containers(client: docker.DockerClient, label: str | None) -> int:
-    """Remove containers and volumes, those with this label or all there are; how many containers that were."""
+def clear(client: docker.DockerClient, label: str | None) -> int:
+    """Remove containers, volumes and loaded images, those with this label or all there are; how many containers that were."""
     filters = {} if label is None else {"label": f"{LABEL}={label}"}
     containers = client.containers.list(all=True, filters=filters, ignore_removed=True)
     for container in containers:
@@ -250,6 +250,7 @@ def remove_containers(client: docker.DockerClient, label: str | None) -> int:
     for volume in client.volumes.list(filters=filters):
         with contextlib.suppress(docker.errors.NotFound):
             volume.remove(force=True)
+    loaded_images.remove(client, label)
     return len(containers)
 
 

@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +21,16 @@ from pathlib import Path
 import docker
 import docker.errors
 
-from lab import debian, image_archive, image_build, toolchain
+from lab import debian, image_archive, image_build, loaded_images, toolchain
 from lab.command import Progress
 from lab.errors import LabError
 from lab.files import PROJECT
 from lab.registry_push import push_once
-from lab.toolchain import cache_folder, ensure, locked, source_folder
+from lab.toolchain import cache_folder, ensure, ensure_all, locked, source_folder
 
 BASE = "debian:12"
 BUILDKIT = "moby/buildkit:v0.32.2"
+BUILDKIT_PROGRAMS = ("buildctl", "buildkitd")
 DOCKER = "docker:29.1.3-cli"
 PYTHON = "buildcache-lab/python"
 OPERATOR = "buildcache-operator"
@@ -51,7 +53,10 @@ class ImageNames:
 
 
 class Images:
-    """The images of one engine. `on_push` is called when the registry got the base image for the first time."""
+    """The images of one engine. `on_push` is called when the registry got the base image for the first time.
+
+    `label`: whose the images of LAB_IMAGES are, as `Dockerd.label`.
+    """
 
     def __init__(
         self,
@@ -61,22 +66,32 @@ class Images:
         *,
         on_push: Callable[[], None] = lambda: None,
         archives: str | None = None,
+        label: str = "lab",
     ) -> None:
         self._client = client
         self._registry = registry
         self._progress = progress
         self._on_push = on_push
         self._archives = os.environ.get("LAB_IMAGES", "") if archives is None else archives
+        self._label = label
         self._public: bool | None = None
 
     def ensure(self) -> ImageNames:
         """Everything is there, by these names."""
         self._load()
-        base = self._base()
-        name = f"{self._registry}/{BASE}"
-        if push_once(self._client, BASE, name):
-            self._on_push()
-        return ImageNames(operator=self._operator(base), buildkit=self._buildkit(base), base=name)
+        pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lab-images")
+        try:
+            if not self._client.images.list(name=BUILDKIT) and not self._is_public():
+                # It will be built here: compiling it takes as long as making the base image, and does not need it.
+                pool.submit(ensure_all, BUILDKIT_PROGRAMS, self._progress)
+            base = self._base()
+            name = f"{self._registry}/{BASE}"
+            if push_once(self._client, BASE, name):
+                self._on_push()
+            return ImageNames(operator=self._operator(base), buildkit=self._buildkit(base), base=name)
+        finally:
+            # What failed is not to wait for a compiler. What is still needed, `_buildkit` asks for again.
+            pool.shutdown(wait=False)
 
     def provide(self, name: str) -> bool:
         """Have an image that a task names and the engine lacks; False when it is none of those that the lab can make."""
@@ -86,14 +101,13 @@ class Images:
         return True
 
     def _load(self) -> None:
-        """Load the archives of `docker save` that LAB_IMAGES names."""
+        """Load the archives of `docker save` that LAB_IMAGES names; what they bring goes with the lab."""
         for name in filter(None, self._archives.split(":")):
             try:
                 with open(name, "rb") as file:
-                    images = self._client.images.load(file)
+                    tags = loaded_images.load(self._client, file, self._label)
             except (OSError, docker.errors.DockerException) as error:
                 raise LabError(f"cannot load {name} (LAB_IMAGES names it): {error}") from error
-            tags = [tag for image in images for tag in image.tags]
             self._progress(f"image {', '.join(tags) or name}: loaded from {name}")
 
     def _base(self) -> str:
@@ -124,7 +138,7 @@ class Images:
             if self._usable(BUILDKIT, inputs) or self._pull(BUILDKIT) or self._load_kept(BUILDKIT, inputs):
                 return BUILDKIT
             module = source_folder("buildkit", "github.com/moby/buildkit", self._progress)
-            programs = [ensure(program, self._progress) for program in ("buildkitd", "buildctl")]
+            programs = list(ensure_all(BUILDKIT_PROGRAMS, self._progress).values())
             programs.append(module / "examples" / "buildctl-daemonless" / "buildctl-daemonless.sh")
             files = {"Dockerfile": dockerfile, "ca-certificates.crt": bundle}
             files |= {program.name: program.read_bytes() for program in programs}
@@ -195,11 +209,7 @@ class Images:
 
     def _pull(self, name: str) -> str | None:
         """The id of the image pulled from its public registry; None when that cannot be."""
-        if self._public is None:
-            self._public = answers_publicly()
-            if not self._public:
-                self._progress(f"no public registry answers ({PUBLIC_REGISTRY}): images are built here")
-        if not self._public:
+        if not self._is_public():
             return None
         began = time.monotonic()
         try:
@@ -209,6 +219,13 @@ class Images:
             return None
         self._progress(f"image {name}: pulled in {time.monotonic() - began:.1f} s")
         return str(image.id)
+
+    def _is_public(self) -> bool:
+        if self._public is None:
+            self._public = answers_publicly()
+            if not self._public:
+                self._progress(f"no public registry answers ({PUBLIC_REGISTRY}): images are built here")
+        return self._public
 
     def _build(
         self,

@@ -26,7 +26,7 @@ from lab.errors import LabError
 from lab.files import PROJECT, write_atomically
 from lab.process import Child, Processes
 from lab.server import answers, start_server
-from lab.toolchain import ensure
+from lab.toolchain import ensure, ensure_all
 
 ISSUER = "https://kubernetes.default.svc"
 # Namespaces must go, owners' children must go, `view` and `edit` must gather aggregated roles; nothing else runs here.
@@ -86,8 +86,7 @@ class Kubernetes:
 
     def start(self) -> None:
         """Etcd, then the API server, then the controllers; returns when the API is ready."""
-        for program in ("etcd", "kube-apiserver"):
-            ensure(program, self._progress)
+        ensure_all(("etcd", "kube-apiserver", "kube-controller-manager", "kubectl"), self._progress)
         # A control plane begins empty: what an earlier lab left here belongs to processes that are gone.
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)

@@ -20,7 +20,7 @@ from lab.server import answers, free_port
 
 COMMAND = (sys.executable, "-m", "buildcache")
 CLUSTER_ID = "lab"
-STOP_DEADLINE = 15.0  # it should need less than 10 s (faults 19); the rest is this machine's
+STOP_DEADLINE = 15.0  # it should need less than 10 s (F19); the rest is this machine's
 
 
 class Operator:

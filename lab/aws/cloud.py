@@ -134,11 +134,13 @@ class Aws:
             case "simulated":
                 self._simulated.plan = Plan.parse(plan or {})
                 self._agent.runtime = self._simulated
+                self._agent.containers_at_once = self._simulated.plan.containers_at_once
             case "docker":
                 if self._runtime is None:
                     raise ValueError("this lab was started without Docker: only the simulated runtime is there")
                 if plan:
                     raise ValueError("a plan is for the simulated runtime; the docker runtime runs what the task says")
                 self._agent.runtime = self._runtime
+                self._agent.containers_at_once = None
             case _:
                 raise ValueError(f"runtime {name!r} is neither docker nor simulated")

@@ -79,7 +79,7 @@ class TaskApi:
             ]
             if token:
                 self._agent.tasks.use_token(cluster_arn, token, request.fingerprint(parameters), tasks)
-        return _launched([description.describe(task, tags=True, launching=True) for task in tasks])
+        return _launched([description.describe(task, tags=True) for task in tasks])
 
     def _check_surroundings(self, parameters: Mapping[str, Any]) -> None:
         associated = self._account.capacity_providers(parameters.get("cluster"))
@@ -209,7 +209,7 @@ def _launched(tasks: list[dict[str, Any]]) -> str:
 def _again(task: Task) -> dict[str, Any]:
     if task.last_status == "STOPPED":
         return description.reference(task)
-    return description.describe(task, tags=True, launching=True)
+    return description.describe(task, tags=True)
 
 
 def _page(token: str | None) -> int:

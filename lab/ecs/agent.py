@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -45,12 +46,19 @@ class Agent:
         """Held over a whole RunTask: a client token must not be used by two requests at once."""
         self.runtime = runtime
         """For tasks launched from now on."""
+        self.containers_at_once: bool | None = None
+        """Whether such a task names its containers from RunTask's answer on, or only when it is provisioned; None: by turns.
+
+        ECS promises neither. Who sees both kinds cannot come to need the change from one to the other.
+        """
+        self._turns = itertools.cycle((True, False))
         self._runtimes: dict[str, Runtime] = {}
         self._clock = Clock("ecs")
 
     def launch(self, launch: Launch) -> Task:
         """Start one task."""
-        task = Task(launch, self, step_seconds=self.pace.step)
+        at_once = next(self._turns) if self.containers_at_once is None else self.containers_at_once
+        task = Task(launch, self, step_seconds=self.pace.step, containers_at_once=at_once)
         runtime = self.runtime
         self._runtimes[task.id] = runtime
         self.tasks.add(task)

@@ -27,8 +27,8 @@ def reference(task: Task) -> dict[str, Any]:
         return {"taskArn": task.arn, "lastStatus": task.last_status, "desiredStatus": task.desired_status}
 
 
-def describe(task: Task, *, tags: bool, launching: bool = False) -> dict[str, Any]:
-    """Return the description; `launching` is for RunTask's own answer, which names the containers at once."""
+def describe(task: Task, *, tags: bool) -> dict[str, Any]:
+    """Return the description: of RunTask's own answer too."""
     with task.lock:
         launch = task.launch
         definition = task.definition
@@ -47,8 +47,7 @@ def describe(task: Task, *, tags: bool, launching: bool = False) -> dict[str, An
             "overrides": _overrides(task),
             "attributes": [{"name": "ecs.cpu-architecture", "value": "x86_64"}],
             "attachments": _attachments(task),
-            # While a task is being provisioned, ECS may not know its containers yet.
-            "containers": _containers(task) if launching or task.last_status != "PROVISIONING" else [],
+            "containers": _containers(task) if task.shows_containers else [],
             "tags": task.tags if tags else [],
             **task.times,
         }

@@ -317,8 +317,7 @@ class DockerRuntime:
         # A follower may miss the last line when no line break ends it (moby/moby#43860); the awslogs driver does not.
         for line in itertools.islice(self._output(identity, follow=False), written, None):
             run.task.log(name, line)
-        state = self._api.inspect_container(identity)["State"]
-        return exit_code, OUT_OF_MEMORY if state.get("OOMKilled") else state.get("Error") or None
+        return exit_code, reason_of(self._api.inspect_container(identity)["State"])
 
     def _output(self, identity: str, *, follow: bool) -> Iterator[str]:
         return lines(self._api.logs(identity, stdout=True, stderr=True, stream=True, follow=follow))
@@ -364,6 +363,11 @@ class DockerRuntime:
             paths=self._builders.paths(task),
             missing_capabilities=self._missing,
         )
+
+
+def reason_of(state: Mapping[str, Any]) -> str | None:
+    """What ECS says of a container that Docker leaves in this state: the agent, too, knows only Docker's word."""
+    return OUT_OF_MEMORY if state.get("OOMKilled") else state.get("Error") or None
 
 
 def lines(chunks: Iterable[bytes]) -> Iterator[str]:

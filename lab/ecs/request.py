@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lab.ecs.refusals import client, invalid
+from lab.ecs.refusals import invalid
 
 MAX_COUNT = 10
 MAX_OVERRIDES = 8192
@@ -58,7 +58,8 @@ def check_tags(tags: Sequence[Mapping[str, str]]) -> None:
 def check_fit(request: Mapping[str, Any], definition: Mapping[str, Any]) -> None:
     """Refuse what does not go together with the task definition."""
     if definition["status"] != "ACTIVE":
-        raise client("TaskDefinition is inactive")
+        # Not the ClientException that UpdateService answers with the same words (DefangLabs/defang#775).
+        raise invalid("TaskDefinition is inactive")
     names = {container["name"] for container in definition["containerDefinitions"]}
     for override in (request.get("overrides") or {}).get("containerOverrides") or ():
         if override.get("name") not in names:

@@ -41,11 +41,23 @@ class Plan:
     stop_code: str | None = None
     """What the task is found stopped by instead of the end of its essential container; TaskFailedToStart: nothing runs at all."""
     stopped_reason: str | None = None
+    containers_at_once: bool | None = None
+    """Whether RunTask's answer names the containers, or no answer while the task is PROVISIONING; None: by turns."""
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Plan:
         """Read a plan of the control surface; ValueError says what is wrong with it."""
-        known = {"start", "build", "exitCodes", "reasons", "log", "report", "stopCode", "stoppedReason"}
+        known = {
+            "start",
+            "build",
+            "exitCodes",
+            "reasons",
+            "log",
+            "report",
+            "stopCode",
+            "stoppedReason",
+            "containersAtOnce",
+        }
         if set(data) - known:
             raise ValueError(
                 f"a plan has no field {', '.join(sorted(set(data) - known))}, only {', '.join(sorted(known))}"
@@ -53,6 +65,8 @@ class Plan:
         for key in ("start", "build"):
             if not isinstance(data.get(key, 0), int | float):
                 raise ValueError(f"{key} of a plan is a number of seconds, not {data[key]!r}")
+        if not isinstance(data.get("containersAtOnce"), bool | None):
+            raise ValueError(f"containersAtOnce of a plan is true or false, not {data['containersAtOnce']!r}")
         return cls(
             start=float(data.get("start", DEFAULT.start)),
             build=float(data.get("build", DEFAULT.build)),
@@ -63,6 +77,7 @@ class Plan:
             default_report="report" not in data,
             stop_code=data.get("stopCode"),
             stopped_reason=data.get("stoppedReason"),
+            containers_at_once=data.get("containersAtOnce"),
         )
 
     def report_for(self, task: Task) -> Mapping[str, Any] | None:

@@ -75,7 +75,10 @@ class Events(Protocol):
 class Task:
     """Thread-safe. Runtimes call the methods of the first part; the agent calls those of the second."""
 
-    def __init__(self, launch: Launch, events: Events, *, step_seconds: float = 0.02) -> None:
+    def __init__(
+        self, launch: Launch, events: Events, *, step_seconds: float = 0.02, containers_at_once: bool = True
+    ) -> None:
+        """With `containers_at_once`, RunTask's answer names the containers; else nobody sees them while the task is PROVISIONING."""
         self.launch = launch
         self.arn = launch.arn
         self.id = launch.id
@@ -97,6 +100,7 @@ class Task:
         self._fate: tuple[str, str] | None = None
         self._events = events
         self._step = step_seconds
+        self._containers_at_once = containers_at_once
         self._descent_is_due = False
 
     # --- for runtimes
@@ -105,6 +109,11 @@ class Task:
     def stopping(self) -> bool:
         """True from the moment ECS wants the task stopped."""
         return self.desired_status == "STOPPED"
+
+    @property
+    def shows_containers(self) -> bool:
+        """Whether ECS names the containers of the task."""
+        return self._containers_at_once or self.last_status != "PROVISIONING"
 
     def container_definition(self, name: str) -> Mapping[str, Any]:
         """Return the container definition as registered."""

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -14,6 +16,7 @@ from buildcache import __version__, handlers
 from buildcache.aws.clients import Session
 from buildcache.controller import logs
 from buildcache.controller.endpoints import METRICS, TEXT, Answer, Endpoints
+from buildcache.controller.health import Health
 from buildcache.controller.shell import Shell, threads
 from buildcache.controller.store import Store
 from buildcache.controller.watches import UNREADY_AFTER, Watches, watch_paths
@@ -22,7 +25,7 @@ from buildcache.core.build import finished
 from buildcache.reconcile.build import BuildReconciler
 from buildcache.reconcile.cache import CacheReconciler
 from buildcache.reconcile.executor import EcsExecutor
-from buildcache.settings import Settings, SettingsError, read
+from buildcache.settings import Settings, SettingsError, probe_port, read
 
 logger = logging.getLogger("buildcache")
 
@@ -39,14 +42,40 @@ def main() -> int:
     try:
         settings = read(os.environ, terminal=sys.stderr.isatty())
     except SettingsError as error:
-        sys.stderr.write(f"buildcache: {error}\n")
-        return 2
+        if not _in_a_pod():
+            sys.stderr.write(f"buildcache: {error}\n")
+            return 2
+        logs.configure("json")
+        return explain(str(error), probe_port(os.environ))
     logs.configure(settings.log_format)
     try:
         return asyncio.run(serve(settings))
     except NoCluster as error:
-        logger.error("no Kubernetes cluster to talk to", extra={"error": str(error)})
-        return 2
+        if not _in_a_pod():
+            logger.error("no Kubernetes cluster to talk to", extra={"error": str(error)})
+            return 2
+        return explain(f"no Kubernetes cluster to talk to: {error}", settings.probe_port)
+
+
+def _in_a_pod() -> bool:
+    return bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
+
+
+def explain(problem: str, port: int) -> int:
+    """In a Pod whose settings are wrong, answer probes with what to do until SIGTERM.
+
+    A process that ends would leave a CrashLoopBackOff, which names no cause, and no probe to ask.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    health = Health()
+    health.report("settings", problem)
+    endpoint = Endpoints(port, {"/healthz": lambda: (200, TEXT, b"ok\n"), "/readyz": lambda: _not_ready(health)})
+    endpoint.start()
+    stop.wait()
+    endpoint.stop()
+    return 2
 
 
 async def serve(settings: Settings) -> int:
@@ -105,6 +134,7 @@ def compose(settings: Settings) -> Shell:
         namespaces=settings.namespaces,
         workers=settings.workers,
         now=lambda: datetime.now(UTC),  # noqa: TID251 - the clock that all passes are given
+        credentials=session.credentials_problem,
     )
 
 
@@ -131,7 +161,13 @@ class Pulse:
         return (200, TEXT, b"ok\n") if silent < BEATLESS else (503, TEXT, b"the event loop is stuck\n")
 
 
+def _not_ready(health: Health) -> Answer:
+    return 503, TEXT, "".join(f"{problem}\n" for problem in health.problems()).encode()
+
+
 def _readiness(shell: Shell) -> Answer:
+    if shell.health.problems():
+        return _not_ready(shell.health)
     silent = shell.watches.silence()
     if silent < UNREADY_AFTER and shell.watches.were_open:
         return 200, TEXT, b"ok\n"

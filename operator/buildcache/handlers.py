@@ -1,7 +1,7 @@
 """What kopf calls: each handler tells the shell and does nothing else. The only importer of kopf besides `__main__`.
 
 kopf is the watch layer only. It connects, lists, watches and reconnects; no handler here makes it write to an object, as
-a write of kopf's that fails ends its care for that object (kopf.md K26, K27).
+a write of kopf's that fails ends its care for that object (a refused patch is dropped, and the object is not looked at again).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Collection
+from collections.abc import Collection, Coroutine
 from typing import Any
 
 import aiohttp
@@ -26,9 +26,11 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 15.0
+CRD_PAUSE = 3.0
+"""Seconds between looks for CRDs that are missing."""
 
 KOPF_PATIENCE = 2.5
-"""Seconds that kopf has to end. With `shell.EXIT_PATIENCE` for the passes it stays below ten (fault 19)."""
+"""Seconds that kopf has to end. With `shell.EXIT_PATIENCE` for the passes it stays below ten (F19)."""
 
 USER_AGENT = f"buildcache-operator/{__version__}"
 
@@ -59,7 +61,7 @@ async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     # Until then kopf holds on to each object's last event, of whatever was moved in these seconds; nothing here is worth that.
     settings.queueing.idle_timeout = 0.2
     settings.watching.chunk_size = 500
-    settings.watching.server_timeout = 600  # these three: K15, silent streams
+    settings.watching.server_timeout = 600  # these three: a stream that has gone silent is left
     settings.watching.connect_timeout = 10
     settings.networking.request_timeout = 60
     # Short and few: `__main__` starts kopf again, and a refused watch must show in the log, not hang for a minute.
@@ -103,7 +105,7 @@ def watched_session(info: kopf.ConnectionInfo, watches: Watches) -> kopf.Aiohttp
 async def watch(shell: Shell, namespaces: tuple[str, ...], stop: asyncio.Event) -> bool:
     """Run kopf until `stop` is set. When it ends before, start it again: the store, the queue and the passes live on.
 
-    kopf gives up on an ERROR event other than 410, a broken line, a missing CRD and refusals that last (kopf.md 5.5).
+    kopf gives up on an ERROR event other than 410, a broken line, a missing CRD and refusals that last.
     Tells whether kopf has ended in time; when not, the process has to be left by force.
     """
     pause = FIRST_PAUSE
@@ -111,6 +113,10 @@ async def watch(shell: Shell, namespaces: tuple[str, ...], stop: asyncio.Event) 
     stopping = asyncio.create_task(stop.wait(), name="stopping")
     _take_signals(stop)
     while not stop.is_set():
+        if not await _unless(stopping, shell.has_kinds()):
+            # kopf would find nothing to watch and never look again.
+            await asyncio.wait({stopping}, timeout=CRD_PAUSE)
+            continue
         began = loop.time()
         running = asyncio.create_task(_run_kopf(shell, namespaces, stop), name="kopf")
         try:
@@ -129,6 +135,16 @@ async def watch(shell: Shell, namespaces: tuple[str, ...], stop: asyncio.Event) 
         await asyncio.wait({stopping}, timeout=pause)
         pause = min(LONGEST_PAUSE, pause * 2)
     return True
+
+
+async def _unless(stopping: asyncio.Task[Any], question: Coroutine[Any, Any, bool]) -> bool:
+    """Return the answer to a question, or no when the process is to stop before there is one."""
+    asked = asyncio.create_task(question, name="question")
+    await asyncio.wait({asked, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if asked.done():
+        return asked.result()
+    asked.cancel()
+    return False
 
 
 async def _end(running: asyncio.Task[None]) -> bool:
@@ -151,7 +167,7 @@ async def _run_kopf(shell: Shell, namespaces: tuple[str, ...], stop: asyncio.Eve
     others = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
         memo=shell,
-        standalone=True,  # K16: no peering object can pause this operator
+        standalone=True,  # no peering object can pause this operator
         clusterwide=not namespaces,
         namespaces=namespaces,
         stop_flag=stop,

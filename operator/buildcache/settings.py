@@ -71,6 +71,16 @@ def read(environment: Mapping[str, str], *, terminal: bool) -> Settings:
     )
 
 
+def probe_port(environment: Mapping[str, str]) -> int:
+    """Return the probe port, also when other settings are wrong; its default when it is wrong itself."""
+    try:
+        return _number(
+            "PROBE_PORT", environment.get(PREFIX + "PROBE_PORT", "").strip(), default=8080, least=1, most=65535
+        )
+    except SettingsError:
+        return 8080
+
+
 def _namespaces(value: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
     for name in names:

@@ -121,8 +121,18 @@ REFUSED = [
     Refused("BuildCache", f"{EXECUTOR}.kaniko", {}, "spec.executors[0].kaniko"),
     Refused("BuildCache", f"{EXECUTOR}.ephemeralStorageGiB", 50, "spec.executors[0].ephemeralStorageGiB"),
     Refused("BuildCache", f"{EXECUTOR}.buildkit", {"socketPath": "run/x"}, "spec.executors[0].buildkit.socketPath"),
+    *(
+        Refused("BuildCache", f"{EXECUTOR}.buildkit", {"socketPath": path}, "spec.executors[0].buildkit.socketPath")
+        for path in ("/buildkitd.sock", "/run/../buildkitd.sock", "/./buildkitd.sock", "/run/buildkit/")
+    ),
     Refused("BuildCache", "spec.executors.1.buildkit", {}, "spec.executors[1].buildkit"),
     Refused("BuildCache", "spec.executors.1.memory", 1024, "spec.executors[1].memory"),
+    Refused(
+        "BuildCache",
+        "spec.executors.1",
+        executor("k", engine="Kaniko", launchType="Fargate", cpu=256, memory=1536),
+        "spec.executors[1].memory",
+    ),
     Refused("BuildCache", "spec.executors.1.kaniko", {"ttl": "0s"}, "spec.executors[1].kaniko.ttl"),
     Refused("BuildCache", "spec.executors.1.kaniko", {"ttl": "336"}, "spec.executors[1].kaniko.ttl"),
     Refused("BuildCache", "spec.executors.1.kaniko", {"version": "latest"}, "spec.executors[1].kaniko.version"),
@@ -145,6 +155,28 @@ REFUSED = [
         "spec.executors",
     ),
     Refused("BuildCache", "spec.limits", {"maxConcurrentBuilds": 0}, "spec.limits.maxConcurrentBuilds"),
+    *(
+        Refused("BuildCache", "spec.limits", {"maxRunTimeout": value}, "spec.limits.maxRunTimeout")
+        for value in ("11h1s", "661m", "99999999h", "99999h99999h99999h")
+    ),
+    Refused("BuildCache", "spec.reconcileInterval", "99999999h", "spec.reconcileInterval"),
+    *(
+        Refused("BuildCache", "spec.registries", [host], "spec.registries[0]")
+        for host in (
+            "docker.io",
+            "111122223333.dkr.ecr.eu-west-1.amazonaws.com/acme",
+            "https://111122223333.dkr.ecr.eu-west-1.amazonaws.com",
+            "111122223333.dkr.ecr.eu-west-1.amazonaws.com.evil.example",
+            "1111.dkr.ecr.eu-west-1.amazonaws.com",
+            "111122223333.dkr.ecr.eu-west-1.amazonaws.com,evil.example",
+        )
+    ),
+    Refused(
+        "BuildCache",
+        "spec.registries",
+        [f"11112222333{digit}.dkr.ecr.eu-west-1.amazonaws.com" for digit in range(9)],
+        "spec.registries",
+    ),
     Refused("BuildCache", "spec.logRetentionDays", 8, "spec.logRetentionDays"),
     Refused("BuildCache", "spec.tags", {"buildcache.dev/uid": "x"}, "spec.tags"),
     Refused("BuildCache", "spec.tags", {"aws:x": "x"}, "spec.tags"),
@@ -211,6 +243,13 @@ REFUSED = [
     Refused("Build", "spec.executor", "EC2", "spec.executor"),
     Refused("Build", "spec.timeouts", {"run": "-1h"}, "spec.timeouts.run"),
     Refused("Build", "spec.timeouts", {"queue": "0s"}, "spec.timeouts.queue"),
+    *(
+        Refused("Build", "spec.timeouts", {name: value}, f"spec.timeouts.{name}")
+        for name, value in (
+            ("queue", "24h1s"), ("start", "1441m"), ("run", "11h1s"), ("run", "24h"),
+            ("queue", "99999999h"), ("start", "99999999h"), ("run", "99999999h"), ("run", "99999h99999h99999h"),
+        )
+    ),
     Refused("Build", "spec.retries", 11, "spec.retries"),
     Refused("Build", "spec.ttlAfterFinished", "1w", "spec.ttlAfterFinished"),
 ]  # fmt: skip

@@ -73,6 +73,54 @@ def test_null_clears_the_transition_and_absence_keeps_the_default() -> None:
     assert absent.transition_to_ia == "AFTER_14_DAYS"
 
 
+def test_c16_the_longest_durations() -> None:
+    timeouts = Build.parse(changed("Build", "spec.timeouts", {"queue": "24h", "start": "1440m", "run": "660m"})).spec
+    assert timeouts.timeouts.run == "660m"
+    limits = BuildCache.parse(changed("BuildCache", "spec.limits", {"maxRunTimeout": "10h60m"})).spec.limits
+    assert limits.max_run_timeout == "10h60m"
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("Build", "spec.timeouts.queue"),
+        ("Build", "spec.timeouts.start"),
+        ("Build", "spec.timeouts.run"),
+        ("BuildCache", "spec.limits.maxRunTimeout"),
+        ("BuildCache", "spec.reconcileInterval"),
+    ],
+)
+@pytest.mark.parametrize("length", ["24h1s", "99999h", "99999999h", "99999h99999h99999h99999h99999h"])
+def test_c16_no_duration_is_without_end(kind: str, path: str, length: str) -> None:
+    assert [problem.path for problem in refusals(kind, changed(kind, path, length))] == [path]
+
+
+def test_c16_a_run_ends_before_its_login_does() -> None:
+    (run,) = refusals("Build", changed("Build", "spec.timeouts", {"queue": "24h", "run": "11h1s"}))
+    assert str(run) == "spec.timeouts.run: must be at most 11h"
+
+
+def test_a9_a_quarter_of_a_cpu_has_three_sizes_of_memory() -> None:
+    body = changed("BuildCache", "spec.executors.1.cpu", 256)
+    body["spec"]["executors"][1]["memory"] = 1536
+    (problem,) = refusals("BuildCache", body)
+    assert str(problem) == "spec.executors[1].memory: must be 512 or 1024 or 2048 on Fargate with cpu 256"
+    body["spec"]["executors"][1]["memory"] = 2048
+    assert BuildCache.parse(body).spec.executors[1].memory == 2048
+
+
+@pytest.mark.parametrize("path", ["/buildkitd.sock", "/run/../buildkitd.sock", "/./x", "/run/buildkit/"])
+def test_a13_a_socket_is_in_a_folder_that_can_be_mounted(path: str) -> None:
+    (problem,) = refusals("BuildCache", changed("BuildCache", "spec.executors.0.buildkit", {"socketPath": path}))
+    assert problem.path == "spec.executors[0].buildkit.socketPath"
+
+
+@pytest.mark.parametrize("host", ["docker.io", "111122223333.dkr.ecr.eu-west-1.amazonaws.com,evil.example"])
+def test_a4_only_registries_of_ecr_can_be_named(host: str) -> None:
+    (problem,) = refusals("BuildCache", changed("BuildCache", "spec.registries", [host]))
+    assert problem.path == "spec.registries[0]"
+
+
 @given(cpu=st.sampled_from(sorted(FARGATE_MEMORY)), memory=st.integers(512, 130_000))
 def test_fargate_takes_exactly_the_pairs_that_aws_offers(cpu: int, memory: int) -> None:
     body = changed("BuildCache", "spec.executors.1.cpu", cpu)

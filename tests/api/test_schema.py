@@ -46,7 +46,7 @@ def schema(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def test_every_string_list_and_map_has_a_bound(schema: dict[str, Any]) -> None:
-    """Faults T19: no field of unbounded size, and CEL cost stays within the API server's budget."""
+    """H19: no field of unbounded size, and CEL cost stays within the API server's budget."""
     for part in ("spec", "status"):
         for path, node in nodes(schema["properties"][part], part):
             if node["type"] == "string":
@@ -55,6 +55,14 @@ def test_every_string_list_and_map_has_a_bound(schema: dict[str, Any]) -> None:
                 assert "maxItems" in node, path
             elif "additionalProperties" in node:
                 assert "maxProperties" in node, path
+
+
+def test_c22_every_field_is_described(schema: dict[str, Any]) -> None:
+    """`kubectl explain` is where people look first."""
+    fields = [(path, node) for path, node in nodes(schema) if not path.endswith("[]")]
+    assert [path for path, node in fields if not node.get("description")] == [".metadata"], (
+        "described by the API server"
+    )
 
 
 def test_a_status_has_no_default_but_never_observed(schema: dict[str, Any]) -> None:

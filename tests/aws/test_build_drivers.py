@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +13,7 @@ from botocore.stub import Stubber
 
 from buildcache.aws import task_logs, tasks
 from buildcache.aws.tasks import Refused
+from buildcache.core import kaniko_log
 from buildcache.core.errors import Denied, Rejected, Unavailable
 from buildcache.core.status import Reason
 from buildcache.core.task_state import Task, TaskContainer
@@ -55,14 +57,12 @@ def test_first_answer_of_run_task_has_little_in_it(ecs: Any, answers: Stubber) -
         ([], "ECS started no task"),
     ],
 )
-def test_t49_fault_23_good_answer_without_task_is_a_refusal(
-    ecs: Any, answers: Stubber, failures: Any, message: str
-) -> None:
+def test_t49_f23_good_answer_without_task_is_a_refusal(ecs: Any, answers: Stubber, failures: Any, message: str) -> None:
     answers.add_response("run_task", {"tasks": [], "failures": failures})
     assert tasks.run_task(ecs, REQUEST) == Refused(Reason.WAITING_FOR_CAPACITY, message)
 
 
-def test_t07_fault_25_conflict_gives_the_task_of_the_token(ecs: Any, answers: Stubber) -> None:
+def test_t07_f25_conflict_gives_the_task_of_the_token(ecs: Any, answers: Stubber) -> None:
     answers.add_client_error(
         "run_task", "ConflictException", "in use", 400, modeled_fields={"resourceIds": [ARN.format(7)]}
     )
@@ -97,7 +97,7 @@ def test_errors_that_are_a_wait(ecs: Any, answers: Stubber, code: str, message: 
         ("ServerException", 500, Unavailable),
         ("ConflictException", 400, Unavailable),
     ],
-    ids=["denied", "fault 34: no cluster", "bad parameter", "server", "conflict that names no task"],
+    ids=["denied", "F34: no cluster", "bad parameter", "server", "conflict that names no task"],
 )
 def test_errors_that_end_the_pass(ecs: Any, answers: Stubber, code: str, status: int, error: type[Exception]) -> None:
     answers.add_client_error("run_task", code, "said", status)
@@ -150,7 +150,7 @@ def test_stopped_task_is_found_among_others_on_a_later_page(ecs: Any, answers: S
     assert found.arn == ARN.format(2)
 
 
-def test_fault_32_stop_of_a_task_that_is_gone(ecs: Any, answers: Stubber) -> None:
+def test_f32_stop_of_a_task_that_is_gone(ecs: Any, answers: Stubber) -> None:
     answers.add_client_error("stop_task", "InvalidParameterException", "The referenced task was not found.", 400)
     assert tasks.stop_task(ecs, "builds", ARN.format(1), "why") is None
 
@@ -211,6 +211,38 @@ def test_t68_no_more_is_read_than_asked_for() -> None:
     assert lines is not None
     assert (len(lines), lines[-1], logs.calls) == (150, "0-99", 2)
     assert read(Logs(["x" * 1_000_000]), 1) == ("x" * task_logs.LINE_LIMIT,)
+
+
+def test_a5_a_log_without_end_is_read_in_part_and_a_page_at_a_time() -> None:
+    megabyte = ["INFO[0001] RUN make", *["x" * 10_000] * 100]
+    logs = Logs(*[megabyte] * 200)
+    stand_in: Any = logs
+    tracemalloc.start()
+    log = task_logs.log(stand_in, "group", "stream", kaniko_log.kept, 4_000_000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (len(log.lines), log.whole, logs.calls) == (4, False, 5)
+    assert peak < 4_000_000, "a few megabytes, however long the log is"
+
+
+def test_a5_k10_a_log_that_ends_in_time_is_read_whole_and_in_order() -> None:
+    stand_in: Any = Logs(["INFO[0003] c", "noise"], [], ["INFO[0001] a", "INFO[0002] b"])
+    log = task_logs.log(stand_in, "group", "stream", kaniko_log.kept, 1000)
+    assert log == task_logs.Log(("INFO[0001] a", "INFO[0002] b", "INFO[0003] c"), whole=True)
+
+
+def test_a5_of_kanikos_own_lines_too_only_so_many_are_kept() -> None:
+    logs = Logs(*[["INFO[0001] RUN make"] * 5000 for _ in range(50)])
+    stand_in: Any = logs
+    log = task_logs.log(stand_in, "group", "stream", kaniko_log.kept, 10**9)
+    assert (len(log.lines), log.whole, logs.calls) == (task_logs.KEPT, False, 3)
+
+
+def test_a5_a_tail_of_long_lines_is_not_searched_to_the_beginning() -> None:
+    logs = Logs(*[["x" * 250_000] * 4 for _ in range(200)])
+    lines = read(logs)
+    assert lines is not None
+    assert (len(lines), logs.calls) == (8, 2)
 
 
 def test_one_call_when_the_page_has_what_is_looked_for() -> None:

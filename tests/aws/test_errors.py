@@ -50,13 +50,13 @@ def raised(error: Exception) -> Exception:
         pytest.param(client_error("500", status=500), Unavailable, id="T40: a 500 page of a JSON service"),
         pytest.param(client_error("Unheard", status=503), Unavailable, id="an unknown 5xx"),
         pytest.param(client_error("DependencyTimeout", status=504), Unavailable, id="T29: EFS dependency timeout"),
-        pytest.param(client_error("ExpiredTokenException"), Unavailable, id="T72, fault 45: expired credentials"),
+        pytest.param(client_error("ExpiredTokenException"), Unavailable, id="T72, F45: expired credentials"),
         pytest.param(client_error("RequestTimeTooSkewed"), Unavailable, id="T72: clock skew"),
-        pytest.param(ResponseParserError("<html>"), Unavailable, id="T40, fault 49: HTML from an XML service"),
+        pytest.param(ResponseParserError("<html>"), Unavailable, id="T40, F49: HTML from an XML service"),
         pytest.param(EndpointConnectionError(endpoint_url="http://x"), Unavailable, id="no connection"),
         pytest.param(ConnectTimeoutError(endpoint_url="http://x"), Unavailable, id="connect timeout"),
         pytest.param(ReadTimeoutError(endpoint_url="http://x"), Unavailable, id="T41: read timeout"),
-        pytest.param(client_error("AccessDeniedException"), Denied, id="T39, fault 44: denied"),
+        pytest.param(client_error("AccessDeniedException"), Denied, id="T39, F44: denied"),
         pytest.param(client_error("UnauthorizedOperation", status=403), Denied, id="EC2's denied"),
         pytest.param(NoCredentialsError(), Denied, id="no credentials"),
         pytest.param(client_error("FileSystemNotFound", status=404), Absent, id="absent file system"),
@@ -68,11 +68,11 @@ def raised(error: Exception) -> Exception:
         pytest.param(client_error("InvalidPermission.Duplicate"), Exists, id="T10: rule is there"),
         pytest.param(client_error("MountTargetConflict", status=409), Exists, id="T05: zone taken"),
         pytest.param(client_error("IncorrectFileSystemLifeCycleState", status=409), NotYet, id="T14: updating"),
-        pytest.param(client_error("FileSystemInUse", status=409), NotYet, id="T29, fault 39: mounts left"),
-        pytest.param(client_error("DependencyViolation"), NotYet, id="T30, fault 40: group in use"),
-        pytest.param(client_error("FileSystemLimitExceeded", status=403), Rejected, id="T42, fault 47: quota"),
+        pytest.param(client_error("FileSystemInUse", status=409), NotYet, id="T29, F39: mounts left"),
+        pytest.param(client_error("DependencyViolation"), NotYet, id="T30, F40: group in use"),
+        pytest.param(client_error("FileSystemLimitExceeded", status=403), Rejected, id="T42, F47: quota"),
         pytest.param(client_error("InvalidVpcID.NotFound"), Rejected, id="no VPC"),
-        pytest.param(client_error("ClusterNotFoundException"), Rejected, id="T27, fault 34: no cluster"),
+        pytest.param(client_error("ClusterNotFoundException"), Rejected, id="T27, F34: no cluster"),
         pytest.param(client_error("ValidationException"), Rejected, id="refused"),
         pytest.param(client_error("Unheard"), Rejected, id="an unknown 4xx"),
         pytest.param(ParamValidationError(report="bad"), Rejected, id="refused by botocore's model"),
@@ -120,7 +120,7 @@ def test_t18_a_throughput_change_too_many_is_a_long_wait_and_other_waits_are_sho
     assert [pause.seconds for pause in pauses if isinstance(pause, NotYet)] == [THROUGHPUT_PAUSE, SOON]
 
 
-def test_fault_44_a_denial_says_what_is_missing_and_repeats_nothing_that_aws_said() -> None:
+def test_f44_a_denial_says_what_is_missing_and_repeats_nothing_that_aws_said() -> None:
     error = raised(client_error("UnauthorizedOperation", "Encoded authorization failure message: 7f3c-secret"))
     assert "svc:Operation on thing" in str(error)
     assert "secret" not in str(error)

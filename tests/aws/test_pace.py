@@ -6,7 +6,7 @@ from buildcache.aws.errors import NotYet
 from buildcache.aws.pace import Pace
 
 
-def test_fault_36_a_burst_and_then_one_a_second() -> None:
+def test_f36_a_burst_and_then_one_a_second() -> None:
     clock = [0.0]
     pace = Pace(2, 1, "ECS takes one a second", now=lambda: clock[0])
     pace.take()

@@ -1,6 +1,7 @@
 """What a Build does next, without I/O: admission, the guard before RunTask, results."""
 
 import copy
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -56,7 +57,7 @@ def start(build: Build, cache: BuildCache) -> StartTask:
 # Admission
 
 
-def test_fault_54_missing_cache_is_waited_for_and_then_is_the_end() -> None:
+def test_f54_missing_cache_is_waited_for_and_then_is_the_end() -> None:
     assert decide(a_build(), None) == Wait(
         Reason.WAITING_FOR_CACHE, "there is no BuildCache shop in namespace team-a", again_after=5.0
     )
@@ -195,7 +196,7 @@ def test_t08_nothing_found_is_an_end_only_where_a_task_may_have_been_forgotten()
         (None, False),
     ],
 )
-def test_fault_60_status_cannot_point_to_another_account(arn: str | None, trusted: bool) -> None:
+def test_f60_status_cannot_point_to_another_account(arn: str | None, trusted: bool) -> None:
     status = BuildStatus.model_validate({"attempts": [{"number": 1, "taskARN": arn}]})
     assert (trusted_task(status, a_cache()) is not None) is trusted
 
@@ -305,7 +306,7 @@ def test_saved_time_is_against_the_last_cold_run_of_the_service() -> None:
         (Report(steps=(5, 5), imported=True), ("True", "Hit")),
         (Report(steps=(5, 1), imported=True), ("True", "PartialHit")),
         (Report(steps=(5, 0), imported=False), ("True", "Cold")),
-        (Report(steps=(0, 0)), ("True", "Cold")),
+        (Report(steps=(0, 0)), ("True", "NothingToCache")),
         (Report(steps=(5, 0), import_error="403"), ("False", "ImportFailed")),
         (Report(steps=(5, 5), export_error="403"), ("False", "ExportFailed")),
         (Report(), ("", "")),
@@ -317,6 +318,44 @@ def test_cache_used_tells_what_the_engine_reports(report: Report, expected: tupl
     used = [(each.status, each.reason) for each in end.conditions if each.type == "CacheUsed"]
     assert used == ([expected] if expected[0] else [])
     assert is_terminal(end.conditions)
+
+
+def used(report: Report, mode: str = "ReadWrite") -> tuple[str, str, str]:
+    build = a_build(cache={"mode": mode})
+    end = build_end.succeeded(build.status, build, Evidence(report=report), AT)
+    (told,) = [each for each in end.conditions if each.type == "CacheUsed"]
+    return told.status, told.reason, told.message
+
+
+def test_k7_the_condition_says_what_an_old_kaniko_cannot_promise() -> None:
+    state, reason, message = used(Report(engine="Kaniko", steps=(2, 2), doubt="heredocs are not keyed"))
+    assert (state, reason, message.split("; ")[1:]) == ("True", "Hit", ["heredocs are not keyed"])
+
+
+def test_k8_a_cold_build_that_only_reads_says_what_it_cannot_tell() -> None:
+    cold = Report(engine="Kaniko", steps=(2, 0))
+    assert "cannot read" in used(cold, "ReadOnly")[2]
+    assert used(cold, "ReadOnly")[:2] == ("True", "Cold")
+    assert "cannot read" not in used(cold)[2], "its push would have failed"
+    assert "cannot read" not in used(replace(cold, engine="BuildKit"), "ReadOnly")[2], "BuildKit tells"
+    assert used(replace(cold, import_error="connection refused"), "ReadOnly") == (
+        "False",
+        "ImportFailed",
+        "connection refused",
+    )
+
+
+def test_k10_numbers_of_the_end_of_a_log_say_so() -> None:
+    assert "too long to be read whole" in used(Report(steps=(2, 1), steps_of_the_end=True))[2]
+
+
+def test_k10_nothing_to_cache_is_neither_cold_nor_a_percentage() -> None:
+    build = a_build()
+    end = build_end.succeeded(build.status, build, Evidence(report=Report(steps=(0, 0), build_seconds=9)), AT)
+    assert end.cache is not None
+    assert end.cache.hit_percent is None
+    body = {"metadata": {"name": "web"}, "spec": {"service": "web"}, "status": end.to_json()}
+    assert not finished(body).cold, "no later build is measured against it"
 
 
 # What holds for every status

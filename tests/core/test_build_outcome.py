@@ -1,4 +1,4 @@
-"""Why a task stopped: the rules of aws.md A9 as a table, and that they are total."""
+"""Why a task stopped: the rules as a table, and that they are total."""
 
 from typing import Any, NamedTuple
 
@@ -52,7 +52,7 @@ def ran(
 
 CASES = [
     Case("everything ended with 0", stopped(*ran(0)), None),
-    Case("fault 31: 0 although the essential sidecar failed", stopped(*ran(0, report=1)), None),
+    Case("F31: 0 although the essential sidecar failed", stopped(*ran(0, report=1)), None),
     Case(
         "T54: by name, whatever the order",
         stopped(("report", 0, ""), ("fetch", 0, ""), ("build", 1, "")),
@@ -68,7 +68,7 @@ CASES = [
         0,
     ),
     Case(
-        "fault 33: interruption told by words only",
+        "F33: interruption told by words only",
         stopped(*ran(0), code="", reason="Your Spot Task was interrupted."),
         Reason.INTERRUPTED,
         "Infrastructure",
@@ -84,7 +84,7 @@ CASES = [
         "Infrastructure",
     ),
     Case("T55: killed for want of memory", stopped(*ran(137, why=OOM)), Reason.OUT_OF_MEMORY, "User", 137),
-    Case("fault 31: 137 without a word", stopped(*ran(137)), Reason.OUT_OF_MEMORY, "User", 137),
+    Case("F31: 137 without a word", stopped(*ran(137)), Reason.OUT_OF_MEMORY, "User", 137),
     Case(
         "a step killed for want of memory, the engine ends with 1",
         stopped(*ran(1, why=OOM)),
@@ -92,7 +92,7 @@ CASES = [
         "User",
         1,
     ),
-    Case("fault 31: 143 without a stop is the build's own", stopped(*ran(143)), Reason.BUILD_STEP_FAILED, "User", 143),
+    Case("F31: 143 without a stop is the build's own", stopped(*ran(143)), Reason.BUILD_STEP_FAILED, "User", 143),
     Case(
         "T60: somebody stopped it",
         stopped(*ran(137, report=None), code="UserInitiated", reason="by admin"),
@@ -156,19 +156,19 @@ CASES = [
         "Infrastructure",
     ),
     Case(
-        "fault 30: file system cannot be mounted",
+        "F30: file system cannot be mounted",
         stopped(code="TaskFailedToStart", reason=EFS),
         Reason.CACHE_MOUNT_FAILED,
         "Infrastructure",
     ),
     Case(
-        "fault 30: registry refuses the execution role",
+        "F30: registry refuses the execution role",
         stopped(code="TaskFailedToStart", reason=AUTH),
         Reason.ACCESS_DENIED,
         "Infrastructure",
     ),
     Case(
-        "fault 30: no capacity",
+        "F30: no capacity",
         stopped(code="TaskFailedToStart", reason="Capacity is unavailable at this time."),
         Reason.CAPACITY_UNAVAILABLE,
         "Infrastructure",

@@ -58,7 +58,7 @@ def test_what_is_no_report_is_passed_over(text: str) -> None:
     assert parse([text]) is None
 
 
-def test_fault_62_long_line_is_passed_over() -> None:
+def test_f62_long_line_is_passed_over() -> None:
     assert parse([line(importError="x" * 10_000)]) is None
 
 
@@ -137,7 +137,7 @@ def test_reading_a_report_is_total(lines: list[str]) -> None:
         assert clean(report.import_error) == report.import_error
 
 
-def test_fault_62_controls_and_escapes_are_removed() -> None:
+def test_f62_controls_and_escapes_are_removed() -> None:
     assert clean("\x1b[31mred\x1b[0m \x1b]0;title\x07a\tb\x00\x9b\u202e\ud800") == "red a b"
     assert one_line("a\r\nb\n\n  c", 100) == "a b c"
 

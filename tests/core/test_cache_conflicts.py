@@ -115,7 +115,7 @@ def kinds(found: Plan) -> set[str]:
             have_of(cluster_state="INACTIVE"),
             Reason.CLUSTER_NOT_FOUND,
             "is INACTIVE",
-            id="T27, fault 34: an inactive cluster",
+            id="T27, F34: an inactive cluster",
         ),
     ],
 )
@@ -188,7 +188,7 @@ def test_a_mount_target_made_by_hand_blocks_the_removal_of_its_file_system() -> 
     assert "delete it by hand" in found.blocked.message
 
 
-def test_fault_39_a_file_system_goes_when_no_mount_target_is_left() -> None:
+def test_f39_a_file_system_goes_when_no_mount_target_is_left() -> None:
     want, have = want_of(), have_of(mounts=(mount("eu-west-1a", A, "deleting"),))
     assert have.file_system is not None
     waiting = remove_file_system(want, have, have.file_system)

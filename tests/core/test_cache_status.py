@@ -142,19 +142,19 @@ def cache_of(**spec: Any) -> BuildCache:
             Unavailable("ThrottlingException"),
             ("True", "Available"),
             ("Reconciling", "AwsUnavailable"),
-            id="fault 22, T38: throttling keeps Ready",
+            id="F22, T38: throttling keeps Ready",
         ),
         pytest.param(
             Denied("AccessDenied", operation="ecr:DescribeRepositories", resource="shop"),
             ("False", "AccessDenied"),
             ("Stalled", "AccessDenied"),
-            id="fault 44, T39: a missing permission",
+            id="F44, T39: a missing permission",
         ),
         pytest.param(
             Rejected(Reason.QUOTA_EXCEEDED, "FileSystemLimitExceeded"),
             ("False", "QuotaExceeded"),
             ("Stalled", "QuotaExceeded"),
-            id="fault 47, T42: a quota",
+            id="F47, T42: a quota",
         ),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from buildcache.api.ecr import ecr_host
 from buildcache.core import flags
 from buildcache.core.flags import Flags, Refused, Stores
 
@@ -343,6 +344,8 @@ def test_a_tag_for_each_platform_is_that_of_the_build_or_of_the_executor() -> No
         (f"{URI}:tag", "111122223333.dkr.ecr.eu-west-1.amazonaws.com"),
         ("111122223333.dkr.ecr-fips.us-gov-west-1.amazonaws.com/a", "111122223333.dkr.ecr-fips.us-gov-west-1.amazonaws.com"),
         ("111122223333.dkr.ecr.cn-north-1.amazonaws.com.cn/a", "111122223333.dkr.ecr.cn-north-1.amazonaws.com.cn"),
+        ("111122223333.dkr.ecr.eusc-de-east-1.amazonaws.eu/a", "111122223333.dkr.ecr.eusc-de-east-1.amazonaws.eu"),
+        ("111122223333.dkr.ecr.us-isob-east-1.sc2s.sgov.gov/a", "111122223333.dkr.ecr.us-isob-east-1.sc2s.sgov.gov"),
         ("111122223333.dkr-ecr.eu-west-1.on.aws/a", "111122223333.dkr-ecr.eu-west-1.on.aws"),
         ("1111.dkr.ecr.eu-west-1.amazonaws.com/a", None),
         ("111122223333.dkr.ecr.eu-west-1.amazonaws.com.evil.example/a", None),
@@ -351,8 +354,8 @@ def test_a_tag_for_each_platform_is_that_of_the_build_or_of_the_executor() -> No
         ("", None),
     ],
 )  # fmt: skip
-def test_ecr_is_known_by_its_host(reference: str, host: str | None) -> None:
-    assert flags.ecr_host(reference) == host
+def test_a10_ecr_is_known_by_its_host(reference: str, host: str | None) -> None:
+    assert ecr_host(reference) == host
 
 
 @pytest.mark.parametrize(

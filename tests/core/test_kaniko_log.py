@@ -51,8 +51,12 @@ WARM = [
     info(2, "RUN apt-get update"),
     info(2, "Found cached layer, extracting to filesystem"),
     info(2, "WORKDIR /src"),
+    info(2, "Cmd: workdir"),
+    info(2, "Changed working directory to /src"),
+    info(2, "Found cached layer, extracting to filesystem"),
     info(2, "COPY . ."),
     info(3, "RUN make"),
+    info(3, "Found cached layer, extracting to filesystem"),
 ]
 FAILED = f"\x1b[33mWARN\x1b[0m[0015] Error uploading layer to cache: failed to push to destination {KEY}: NAME_UNKNOWN"
 
@@ -93,10 +97,87 @@ def test_without_a_cache_there_are_steps_but_no_transfers() -> None:
     assert (found.steps, found.imported, found.exported) == ((2, 0), None, None)
 
 
+def test_k5_instructions_may_be_in_lower_case() -> None:
+    lines = [miss(1, "run echo a"), info(1, "run echo a"), info(1, "workdir /src"), info(2, "Copy . .")]
+    assert completed(TOLD, lines).steps == (2, 0)
+    lines = [hit(1, "run echo a"), info(1, "run echo a"), info(1, "Found cached layer, extracting to filesystem")]
+    assert completed(TOLD, lines).steps == (1, 1)
+
+
+def test_k6_with_copy_layers_the_total_is_the_dockerfiles_own() -> None:
+    """After a stage's first miss nothing is looked up: a cold build has never asked for the COPY."""
+    told = Report(engine="Kaniko", copy_layers=True)
+    cold = [miss(1, "RUN a"), info(1, "RUN a"), info(2, "COPY . ."), info(2, "ADD b c"), info(3, "RUN make")]
+    warm = [
+        line for command in ("RUN a", "COPY . .", "ADD b c", "RUN make") for line in (hit(1, command), info(2, command))
+    ]
+    assert (completed(told, cold).steps, completed(told, warm).steps) == ((4, 0), (4, 4))
+
+
+HEREDOC = "RUN <<EOF"
+
+
 @pytest.mark.parametrize(
-    "lines",
-    [[], ["make: Nothing to be done", "RUN make", "INFO[1] RUN make"], COLD * (kaniko_log.MAX_LINES // len(COLD) + 1)],
-    ids=["no log", "a log that is not Kaniko's", "a log whose beginning is lost"],
+    ("version", "lines", "doubted"),
+    [
+        ((1, 28, 0), [hit(1, HEREDOC), info(1, HEREDOC)], True),
+        ((1, 27, 6), [hit(1, "COPY <<-'END' /etc/motd"), info(1, "COPY <<-'END' /etc/motd")], True),
+        ((1, 28, 1), [hit(1, HEREDOC), info(1, HEREDOC)], False),
+        ((1, 28, 0), [miss(1, HEREDOC), info(1, HEREDOC)], False),
+        ((1, 28, 0), [hit(1, "RUN echo $((1 << 2))"), info(1, "RUN echo $((1 << 2))")], False),
+        (None, [hit(1, HEREDOC), info(1, HEREDOC)], False),
+    ],
+    ids=["older", "a COPY", "keyed", "built afresh", "no heredoc", "version not told"],
+)
+def test_k7_a_heredoc_from_a_cache_that_does_not_key_it_is_doubted(
+    version: tuple[int, ...] | None, lines: list[str], doubted: bool
+) -> None:
+    found = completed(Report(engine="Kaniko", kaniko_version=version, copy_layers=True), lines)
+    assert ("heredoc" in found.doubt) == doubted
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ("GET https://127.0.0.1:5000/v2/: dial tcp: connection refused", True),
+        ("GET https://r/v2/shop/manifests/ab: DENIED: not authorized", True),
+        ("GET https://r/v2/shop/manifests/ab: MANIFEST_UNKNOWN: Requested image not found", False),
+        ("GET https://r/v2/shop/manifests/ab: unexpected status code 404 Not Found", False),
+        ("cache entry expired: r/shop:ab", False),
+    ],
+)
+def test_k8_where_the_log_tells_that_the_cache_could_not_be_read_so_does_the_report(said: str, error: bool) -> None:
+    lines = [f"\x1b[37mDEBU\x1b[0m[0001] Failed to retrieve layer: {said}", miss(1, "RUN make"), info(1, "RUN make")]
+    found = completed(TOLD, lines)
+    assert (found.import_error, found.imported) == (said if error else "", False)
+
+
+def test_k10_of_a_long_log_the_end_counts() -> None:
+    """The lookups are at the beginning, which is not read; what came from the cache says so again where it is used."""
+    lines = [
+        info(61, "RUN make"),
+        info(61, "Found cached layer, extracting to filesystem"),
+        info(62, "RUN make test"),
+        info(62, "Cmd: /bin/sh"),
+        info(90, f"Pushing layer {KEY} to cache now"),
+    ]
+    found = completed(TOLD, lines, whole=False)
+    assert (found.steps, found.imported, found.exported, found.build_seconds) == ((2, 1), True, True, 90)
+    assert found.steps_of_the_end
+
+
+def test_k10_a_dockerfile_that_only_copies_has_no_steps() -> None:
+    assert completed(TOLD, [info(0, "COPY . ."), info(1, 'CMD ["/app"]')]).steps == (0, 0)
+
+
+def test_kanikos_own_lines_are_kept() -> None:
+    kept = kaniko_log.kept(["noise", *COLD, "INFO[1] RUN make"])
+    assert completed(TOLD, kept) == completed(TOLD, COLD)
+    assert len(kept) == len(COLD) - 1
+
+
+@pytest.mark.parametrize(
+    "lines", [[], ["make: Nothing to be done", "RUN make", "INFO[1] RUN make"]], ids=["no log", "not Kaniko's"]
 )
 def test_what_is_not_known_stays_unknown(lines: list[str]) -> None:
     assert completed(TOLD, lines) == TOLD

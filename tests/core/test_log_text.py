@@ -71,9 +71,9 @@ def test_key_that_has_no_end_is_not_shown() -> None:
     "text", ["a" * 16384, "token" * 4000, "eyJ" * 6000, "-" * 16384, "://" + "a:" * 8000, "authorization:" * 1200]
 )
 def test_long_lines_take_no_time(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     tail([text] * 10)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 @given(st.lists(st.text(max_size=300), max_size=30))

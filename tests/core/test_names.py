@@ -1,4 +1,4 @@
-"""Names and tokens: injective, and within the limits of each service (aws.md A2), whatever Kubernetes allows as a name."""
+"""Names and tokens: injective, and within the limits of each service, whatever Kubernetes allows as a name."""
 
 import re
 from dataclasses import replace

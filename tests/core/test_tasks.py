@@ -67,7 +67,7 @@ def environment(of: Mapping[str, Any]) -> dict[str, str]:
 
 EXECUTORS = {
     "buildkit": executor("BuildKit"),
-    "buildkit-socket": executor("BuildKit", buildkit={"socketPath": "/run/host/buildkitd.sock"}),
+    "buildkit-socket": executor("BuildKit", buildkit={"socketPath": "/run/host/daemon.sock"}),
     "docker": executor("Docker", platform="linux/arm64"),
     "kaniko-ec2": executor("Kaniko", launchType="EC2"),
     "kaniko-fargate": executor("Kaniko", platform="linux/arm64", ephemeralStorageGiB=60),
@@ -110,6 +110,40 @@ def test_a2_k1_kaniko_leaves_none_of_the_users_folders_out_of_the_image() -> Non
     assert "/workspace" not in [mount["containerPath"] for mount in container(definition(own), "build")["mountPoints"]]
     command = container(request(own, build(), ON), "build")["command"]
     assert not [item for item in command if item.startswith("--ignore-path")]
+
+
+def test_a13_the_folder_of_a_hosts_socket_is_mounted_and_not_the_socket() -> None:
+    request = definition(EXECUTORS["buildkit-socket"])
+    build = container(request, "build")
+    assert [volume["host"] for volume in request["volumes"] if "host" in volume] == [{"sourcePath": "/run/host"}]
+    assert {"sourceVolume": "buildkit", "containerPath": "/run/buildkit", "readOnly": False} in build["mountPoints"]
+    assert environment(build)["BUILDKIT_HOST"] == "unix:///run/buildkit/daemon.sock"
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_a3_a_daemon_of_the_tasks_own_has_minutes_to_start(name: str) -> None:
+    retries = environment(container(definition(EXECUTORS[name]), "build")).get("BUILDCTL_CONNECT_RETRIES_MAX")
+    assert (retries is not None and int(retries) >= 150) == (name == "buildkit")
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_a14_no_line_of_a_report_is_lost_and_no_build_waits_for_its_log(name: str) -> None:
+    request = definition(EXECUTORS[name])
+    options = {each: container(request, each)["logConfiguration"]["options"] for each in ("fetch", "build", "report")}
+    told = {each: (found["mode"], found.get("max-buffer-size")) for each, found in options.items()}
+    assert told == {
+        "fetch": ("non-blocking", "25m"),
+        "build": ("non-blocking", "25m"),
+        "report": ("blocking", None),
+    }
+
+
+def test_a4_the_registries_of_a_cache_are_in_its_task_definitions() -> None:
+    own = EXECUTORS["kaniko-fargate"]
+    spec = cache_spec(own, registries=[OTHER, "444455556666.dkr.ecr.eusc-de-east-1.amazonaws.eu"])
+    plain = tasks.task_definition(IDENTITY, spec, own, runner_image=RUNNER)
+    told = environment(container(plain.request, "fetch"))["FURTHER_REGISTRIES"]
+    assert told == f"{OTHER},444455556666.dkr.ecr.eusc-de-east-1.amazonaws.eu"
 
 
 @pytest.mark.parametrize("name", ["kaniko-ec2", "kaniko-fargate"])

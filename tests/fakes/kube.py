@@ -55,6 +55,7 @@ class FakeKube:
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
         self.lists_slowly = 0.0
+        self.has_crds = True
         self._lock = threading.RLock()
         self._version = 100
         self._objects: dict[tuple[str, str, str], dict[str, Any]] = {}
@@ -200,7 +201,11 @@ class FakeKube:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         if not request.path.startswith(GROUP + "/"):
-            return web.json_response(_discovery(request.path))
+            found = _discovery(request.path, self.has_crds)
+            return web.json_response(found, status=found.get("code", 200))
+        if not self.has_crds:
+            self._note(request, 404)
+            return web.Response(status=404, text="404 page not found\n")
         body = json.loads(await request.text() or "null")
         fault = self._strike(request)
         if fault is not None and isinstance(fault.answer, int):
@@ -363,7 +368,7 @@ def _status(code: int, message: str, headers: dict[str, str]) -> web.Response:
     return web.json_response(_failure(code, reason or "InternalError", message), status=code, headers=headers)
 
 
-def _discovery(path: str) -> dict[str, Any]:
+def _discovery(path: str, has_crds: bool) -> dict[str, Any]:
     verbs = ["get", "list", "watch", "patch"]
 
     def resource(name: str, kind: str, namespaced: bool) -> dict[str, Any]:
@@ -377,7 +382,8 @@ def _discovery(path: str) -> dict[str, Any]:
         case "/api/v1":
             return {"resources": [resource("namespaces", "Namespace", False), resource("events", "Event", True)]}
         case "/apis":
-            groups = [("buildcache.dev", "v1alpha1"), ("apiextensions.k8s.io", "v1")]
+            groups = [("apiextensions.k8s.io", "v1")]
+            groups += [("buildcache.dev", "v1alpha1")] if has_crds else []
             return {
                 "groups": [
                     {
@@ -390,8 +396,8 @@ def _discovery(path: str) -> dict[str, Any]:
             }
         case "/apis/apiextensions.k8s.io/v1":
             return {"resources": [resource("customresourcedefinitions", "CustomResourceDefinition", False)]}
-        case "/apis/buildcache.dev/v1alpha1":
+        case "/apis/buildcache.dev/v1alpha1" if has_crds:
             kinds = [resource(plural, kind, True) for plural, kind in PLURALS.items()]
             statuses = [{**item, "name": f"{item['name']}/status"} for item in kinds]
-            return {"resources": kinds + statuses}
+            return {"groupVersion": "buildcache.dev/v1alpha1", "resources": kinds + statuses}
     return _failure(404, "NotFound", path)

@@ -1,10 +1,12 @@
 """A Build through the operator's process with simulated tasks: good ends, bad input, and what is written on the way."""
 
+import subprocess
 from typing import Any
 
 import pytest
 
 from lab.outside import condition
+from lab.toolchain import ensure
 from tests.lab.world import WRITES, World, wait_for
 
 pytestmark = pytest.mark.lab
@@ -39,7 +41,7 @@ def test_a_finished_build_leaves_the_watch_without_a_finalizer(world: World, nam
     body = world.get(namespace, "builds", "web-1")
     assert "finalizers" not in body["metadata"]
     world.delete(namespace, "builds", "web-1")
-    world.gone(namespace, "builds", "web-1", timeout=5)
+    world.gone(namespace, "builds", "web-1")
 
 
 BAD: dict[str, tuple[dict[str, Any], dict[str, Any], str, str, str]] = {
@@ -71,11 +73,30 @@ def test_bad_input_ends_in_the_right_reason_and_never_in_a_traceback(world: Worl
     assert text.lower() in failure["message"].lower()
     stalled = condition(body, "Stalled")
     assert (stalled["status"], stalled["reason"]) == ("True", reason)
+    assert body["status"]["completionTime"], "what people wait for"
     assert "Traceback" not in world.operator_log()
 
 
+def test_c22_what_the_documents_wait_for_comes_when_a_build_fails(world: World, namespace: str) -> None:
+    world.ready(namespace)
+    world.simulate(exitCodes={"fetch": 0, "build": 1})
+    world.create(namespace, "builds", world.build("web-1"))
+    waited = subprocess.run(
+        [
+            *(ensure("kubectl", print), f"--kubeconfig={world.info['kubeconfig']}", f"--namespace={namespace}"),
+            *("wait", "--for=jsonpath={.status.completionTime}", "--timeout=60s", "build/web-1"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (waited.returncode, waited.stdout.strip()) == (0, "build.buildcache.dev/web-1 condition met"), waited.stderr
+    assert condition(world.get(namespace, "builds", "web-1"), "Succeeded")["status"] == "False"
+
+
 def test_a_build_deleted_while_it_runs_stops_its_task(world: World, namespace: str) -> None:
-    """T57, faults 52: no orphan."""
+    """T57, F52: no orphan."""
     world.ready(namespace)
     world.simulate(build=600)
     build = world.create(namespace, "builds", world.build("web-1"))
@@ -87,7 +108,7 @@ def test_a_build_deleted_while_it_runs_stops_its_task(world: World, namespace: s
 
 
 def test_the_straight_path_needs_few_writes_and_meets_no_conflict(world: World, namespace: str) -> None:
-    """Faults P8: at most six writes from creation to the end, and no refusal by RBAC or resourceVersion."""
+    """At most six writes from creation to the end, and no refusal by RBAC or resourceVersion."""
     world.ready(namespace)
     before = world.audit_size()
     world.create(namespace, "builds", world.build("web-1"))

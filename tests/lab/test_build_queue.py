@@ -61,7 +61,7 @@ def test_a_cancelled_build_stops_its_task_and_one_that_waits_ends_at_once(world:
 
 
 def test_an_interrupted_build_is_tried_again(world: World, namespace: str) -> None:
-    """T52, fault 33."""
+    """T52, F33."""
     world.ready(namespace)
     world.simulate(build=600)
     build = world.create(namespace, "builds", world.build("web-1"))

@@ -77,7 +77,7 @@ def repository(namespace: str) -> str:
 
 
 def test_a_change_by_hand_is_corrected_at_the_users_request(world: World, namespace: str) -> None:
-    """T24, T25, faults 42: the NFS rule and the lifecycle policy come back at once after the annotation."""
+    """T24, T25, F42: the NFS rule and the lifecycle policy come back at once after the annotation."""
     cache = world.ready(namespace, **FULL)
     ec2, ecr = world.aws("ec2"), world.aws("ecr")
     (group,) = [
@@ -107,7 +107,7 @@ def test_a_change_by_hand_is_corrected_at_the_users_request(world: World, namesp
 
 
 def test_a_foreign_repository_of_the_same_name_is_reported_and_untouched(world: World, namespace: str) -> None:
-    """T03, T10, faults 41: the name is taken by something without our tags."""
+    """T03, T10, F41: the name is taken by something without our tags."""
     ecr = world.aws("ecr")
     ecr.create_repository(repositoryName=repository(namespace), imageTagMutability="IMMUTABLE")
     world.create(namespace, "buildcaches", world.cache())

@@ -42,7 +42,7 @@ def cluster(world: World, namespace: str) -> Cluster:
 
 @pytest.mark.lab
 def test_a_sample_of_the_matrix_is_survived(cluster: Cluster) -> None:
-    """T01, T02, T04, T33, T38, T41, T71, fault 19."""
+    """T01, T02, T04, T33, T38, T41, T71, F19."""
     subject = CacheLife(cluster)
     survives(Matrix(cluster, subject), CACHE_SAMPLE)
     subject.close()
@@ -50,7 +50,7 @@ def test_a_sample_of_the_matrix_is_survived(cluster: Cluster) -> None:
 
 @pytest.mark.lab
 def test_a_sample_of_the_matrix_of_builds_is_survived(cluster: Cluster) -> None:
-    """T06, T09, T57, faults 19, 24, 52."""
+    """T06, T09, T57, F19, F24, F52."""
     subject = BuildLife(cluster, BUILD_PHASES)
     survives(Matrix(cluster, subject), BUILD_SAMPLE)
     subject.close()

@@ -35,7 +35,7 @@ def alive(pid: int) -> bool:
 def test_a_crash_at_the_launch_leaves_exactly_one_task(
     world: World, namespace: str, at: dict[str, Any], when: str
 ) -> None:
-    """T06, T09, faults 19, 24; R1, R2."""
+    """T06, T09, F19, F24: one task, whatever happened."""
     world.ready(namespace)
     crash_and_restart(world, {**at, "when": when}, lambda: world.create(namespace, "builds", world.build("web-1")))
     body = world.ended(namespace, "web-1")
@@ -46,7 +46,7 @@ def test_a_crash_at_the_launch_leaves_exactly_one_task(
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("at", [{"operation": "StopTask"}, STATUS], ids=["StopTask", "the note before it"])
 def test_a_crash_at_a_cancel_still_cancels(world: World, namespace: str, at: dict[str, Any], when: str) -> None:
-    """T56, faults 52: the wish is noted before ECS is asked."""
+    """T56, F52: the wish is noted before ECS is asked."""
     world.ready(namespace)
     world.simulate(build=600)
     build = world.create(namespace, "builds", world.build("web-1"))
@@ -75,7 +75,7 @@ def test_a_crash_between_two_attempts_leaves_one_task_for_each(world: World, nam
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_crash_at_the_file_system_leaves_exactly_one(world: World, namespace: str, when: str) -> None:
-    """T01, faults 37."""
+    """T01, F37."""
     crash_and_restart(
         world,
         {**CREATE_FILE_SYSTEM, "when": when},
@@ -91,7 +91,7 @@ def test_a_crash_at_the_file_system_leaves_exactly_one(world: World, namespace: 
 
 
 def test_a_lost_answer_of_run_task_leaves_one_task(world: World, namespace: str) -> None:
-    """T06, faults 24."""
+    """T06, F24."""
     world.ready(namespace)
     world.control("POST", "/faults", [{"operation": "RunTask", "kind": "lost", "times": 1}])
     world.create(namespace, "builds", world.build("web-1"))
@@ -103,7 +103,7 @@ def test_a_lost_answer_of_run_task_leaves_one_task(world: World, namespace: str)
 @pytest.mark.parametrize("kind", ["conflict", "invalid", "error", "lost", "reset"])
 @pytest.mark.parametrize("write", ["patch builds", "patch builds/status"])
 def test_one_spoilt_write_to_the_api_server_loses_nothing(world: World, namespace: str, write: str, kind: str) -> None:
-    """K26, K27, faults 6, 7, 9, 10, 12."""
+    """F06, F07, F09, F10, F12."""
     world.ready(namespace)
     world.control("POST", "/faults", [{"kubernetes": write, "kind": kind, "times": 1}])
     world.create(namespace, "builds", world.build("web-1"))

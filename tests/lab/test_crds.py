@@ -61,7 +61,7 @@ def test_null_of_the_transition_to_infrequent_access_is_kept(world: World) -> No
 def test_a_build_is_immutable_but_for_cancel_and_ttl(
     world: World, namespace: str, change: dict[str, Any], refused: bool
 ) -> None:
-    """Faults 51: an edit after the dispatch is refused."""
+    """F51: an edit after the dispatch is refused."""
     world.create(namespace, "builds", {**BUILD, "metadata": {"name": "web-1"}})
     if refused:
         with pytest.raises(ApiException, match="immutable"):

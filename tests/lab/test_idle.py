@@ -12,7 +12,7 @@ QUIET = 120
 
 
 def test_a_ready_cache_and_ten_finished_builds_cause_no_writes(world: World, namespace: str) -> None:
-    """Faults P9, O6."""
+    """Settled objects cost no write, and no request but the watches."""
     world.ready(namespace, fileSystem={}, registry={"retentionDays": 14})
     for number in range(10):
         world.create(namespace, "builds", world.build(f"web-{number}"))

@@ -101,12 +101,12 @@ async def test_a_write_arrives_unchanged_and_so_does_its_answer(world: World) ->
 @pytest.mark.parametrize(
     ("kind", "code", "reason"),
     [
-        pytest.param("throttle", 429, "TooManyRequests", id="throttle: fault 11"),
-        pytest.param("error", 500, "InternalError", id="error: fault 9"),
-        pytest.param("denied", 403, "Forbidden", id="denied: fault 5"),
-        pytest.param("conflict", 409, "Conflict", id="conflict: fault 6"),
-        pytest.param("invalid", 422, "Invalid", id="invalid: fault 7"),
-        pytest.param("too-large", 413, "RequestEntityTooLarge", id="too-large: fault 8"),
+        pytest.param("throttle", 429, "TooManyRequests", id="throttle: F11"),
+        pytest.param("error", 500, "InternalError", id="error: F09"),
+        pytest.param("denied", 403, "Forbidden", id="denied: F05"),
+        pytest.param("conflict", 409, "Conflict", id="conflict: F06"),
+        pytest.param("invalid", 422, "Invalid", id="invalid: F07"),
+        pytest.param("too-large", 413, "RequestEntityTooLarge", id="too-large: F08"),
     ],
 )
 async def test_a_refused_write_has_no_effect_and_answers_a_status_object(
@@ -137,7 +137,7 @@ async def test_a_rule_without_end_holds_until_it_is_deleted(world: World) -> Non
 async def test_a_dropped_connection_happens_before_or_after_the_effect_as_asked(
     world: World, kind: str, writes: int
 ) -> None:
-    """Fault 10: the answer of a write that happened never arrives."""
+    """F10: the answer of a write that happened never arrives."""
     world.add(kubernetes="patch builds/status", kind=kind)
     with pytest.raises(aiohttp.ClientError):
         await patch(world, json={})
@@ -154,7 +154,7 @@ async def test_a_delayed_request_takes_effect_late(world: World) -> None:
 
 @pytest.mark.parametrize(("when", "writes"), [("before", 0), ("after", 1)])
 async def test_a_crash_strikes_once_on_the_asked_side_of_the_effect(world: World, when: str, writes: int) -> None:
-    """Fault 19."""
+    """F19."""
     world.proxy.add([parse_crash({"kubernetes": "patch builds/status", "when": when})])
     with pytest.raises(aiohttp.ClientError):
         await patch(world, json={})
@@ -182,13 +182,13 @@ async def test_a_watch_is_passed_on_event_by_event(world: World) -> None:
 
 
 async def test_an_open_watch_closes_when_a_rule_says_so(world: World) -> None:
-    """Fault 1: the stream just ends."""
+    """F01: the stream just ends."""
     assert await watch(world, during=lambda: world.add(kubernetes="watch builds", kind="close")) == [EVENT]
     assert await watch(world, during=world.upstream.more.set) == [EVENT, EVENT], "the rule is used up"
 
 
 async def test_an_open_watch_ends_with_410_when_a_rule_says_so(world: World) -> None:
-    """Fault 2: the server no longer has the version."""
+    """F02: the server no longer has the version."""
     events = await watch(world, during=lambda: world.add(kubernetes="watch builds", kind="gone"))
     assert [event["type"] for event in events] == ["ADDED", "ERROR"]
     assert events[1]["object"]["code"] == 410
@@ -208,7 +208,7 @@ async def test_a_watch_that_cannot_start_says_why(world: World) -> None:
 
 
 async def test_a_silent_watch_hears_nothing_and_is_dropped_when_the_rules_are_deleted(world: World) -> None:
-    """Fault 3: a half-open connection."""
+    """F03: a half-open connection."""
 
     def silence() -> None:
         world.add(kubernetes="watch builds", kind="silent")

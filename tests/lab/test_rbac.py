@@ -8,7 +8,7 @@ pytestmark = pytest.mark.lab
 
 
 def test_no_request_of_the_operator_is_refused_by_rbac(world: World, namespace: str) -> None:
-    """Faults T8: a whole life of both kinds without a 403 in the audit log."""
+    """H08: a whole life of both kinds without a 403 in the audit log."""
     world.ready(namespace)
     world.create(namespace, "builds", world.build("web-1"))
     world.ended(namespace, "web-1")

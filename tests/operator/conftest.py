@@ -128,8 +128,8 @@ class Operator:
         self.caches = caches
         self.builds = builds
 
-    async def until(self, what: Callable[[], Any], seconds: float = 8.0) -> Any:
-        """Wait until something is true, and return it."""
+    async def until(self, what: Callable[[], Any], seconds: float = 30.0) -> Any:
+        """Wait until something is true, and return it. The limit is patience with a busy machine, not part of what is tested."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if value := what():
@@ -193,6 +193,7 @@ def start(kube: FakeKube, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
                 namespaces=namespaces,
                 workers=workers,
                 now=lambda: datetime.now(UTC),
+                credentials=lambda: "",
             )
             shell.start()
             stop = asyncio.Event()

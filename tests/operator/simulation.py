@@ -77,6 +77,7 @@ class World:
             namespaces=namespaces,
             workers=WORKERS,
             now=loop.now,
+            credentials=lambda: "",
         )
         self.kube.seen = self.shell.seen
 

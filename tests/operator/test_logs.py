@@ -25,7 +25,7 @@ def line(formatter: logging.Formatter, message: str, **extra: object) -> str:
 
 
 @given(st.text(), st.text())
-def test_each_record_is_one_line_of_json_without_control_characters__T17_fault_62(message: str, value: str) -> None:
+def test_each_record_is_one_line_of_json_without_control_characters__H17_F62(message: str, value: str) -> None:
     text = line(JsonFormatter(), message.replace("%", "%%"), text=value)
     assert text.count("\n") == 1
     assert text.isascii()
@@ -34,7 +34,7 @@ def test_each_record_is_one_line_of_json_without_control_characters__T17_fault_6
 
 
 @given(st.text(), st.text())
-def test_no_control_character_reaches_a_terminal__T17(message: str, value: str) -> None:
+def test_no_control_character_reaches_a_terminal__H17(message: str, value: str) -> None:
     text = line(TextFormatter(), message.replace("%", "%%"), text=value)
     assert text.endswith("\n")
     assert text[:-1].isprintable()
@@ -51,7 +51,7 @@ SECRETS = [
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-def test_what_looks_like_a_credential_is_replaced__T10(secret: str) -> None:
+def test_what_looks_like_a_credential_is_replaced__H10(secret: str) -> None:
     text = line(JsonFormatter(), "failed: %s" % secret, deep={"list": [secret]})  # noqa: UP031
     assert text.count("[redacted]") == 2
     for canary in ("AKIAIOSFODNN7EXAMPLE", "hunter2secret", "abcdef0123456789", "eyJhbGciOiJSUzI1NiIsImtpZCI6"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -29,14 +30,14 @@ def test_the_source_root_is_no_package() -> None:
     assert not (ROOT / "operator/__init__.py").exists()
 
 
-def test_every_handler_has_an_id_of_its_own__K21() -> None:
+def test_every_handler_has_an_id_of_its_own() -> None:
     registry = kopf.get_default_registry()
     found = [*registry._watching.get_all_handlers(), *registry._activities.get_all_handlers()]
     ours = {str(each.id) for each in found if each.fn.__module__ == handlers.__name__}
     assert ours == {"cache-seen", "build-seen", "configure", "login"}
 
 
-def test_kopf_is_never_asked_to_change_an_object__K26_K27_K28() -> None:
+def test_kopf_is_never_asked_to_change_an_object() -> None:
     registry = kopf.get_default_registry()
     assert not list(registry._changing.get_all_handlers())
     assert not list(registry._spawning.get_all_handlers())
@@ -84,8 +85,19 @@ class Process:
             [sys.executable, "-m", "buildcache"], env=environment, stderr=subprocess.PIPE, text=True
         )
 
-    def until_ready(self) -> None:
+    def until_it_says(self, *words: str) -> str:
+        """Wait for a /readyz that is not ready and says this."""
         deadline = time.monotonic() + 30
+        while True:
+            status, text = ask(f"http://127.0.0.1:{self.probe}/readyz")
+            if status == 503 and all(word in text for word in words):
+                return text
+            assert time.monotonic() < deadline, text
+            assert self.process.poll() is None
+            time.sleep(0.05)
+
+    def until_ready(self, seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
         while ask(f"http://127.0.0.1:{self.probe}/readyz")[0] != 200:
             assert time.monotonic() < deadline
             assert self.process.poll() is None
@@ -105,7 +117,7 @@ def kubeconfig(kube: FakeKube, tmp_path: Path) -> Path:
     return path
 
 
-def test_it_starts_answers_and_ends_on_sigterm__fault_19(kube: FakeKube, kubeconfig: Path) -> None:
+def test_it_starts_answers_and_ends_on_sigterm__F19(kube: FakeKube, kubeconfig: Path) -> None:
     operator = Process(kubeconfig)
     try:
         operator.until_ready()
@@ -124,7 +136,7 @@ def test_it_starts_answers_and_ends_on_sigterm__fault_19(kube: FakeKube, kubecon
     assert "Traceback" not in log
 
 
-def test_a_call_that_hangs_does_not_keep_it_from_ending__fault_19(kube: FakeKube, kubeconfig: Path) -> None:
+def test_a_call_that_hangs_does_not_keep_it_from_ending__F19(kube: FakeKube, kubeconfig: Path) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -154,3 +166,66 @@ def test_without_a_cluster_it_says_where_it_looked(tmp_path: Path) -> None:
     assert operator.process.returncode == 2
     assert "KUBECONFIG" in log
     assert "Traceback" not in log
+
+
+def test_issue9_settings_that_are_wrong_in_a_pod_are_told_by_the_probe_until_sigterm(tmp_path: Path) -> None:
+    operator = Process(tmp_path / "none", BUILDCACHE_CLUSTER_ID="", KUBERNETES_SERVICE_HOST="10.0.0.1")
+    try:
+        operator.until_it_says("BUILDCACHE_CLUSTER_ID is required")
+        assert ask(f"http://127.0.0.1:{operator.probe}/healthz") == (200, "ok\n")
+    finally:
+        _, seconds, log = operator.end()
+    assert seconds < 5
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert [line["level"] for line in lines] == ["error"]
+    assert "BUILDCACHE_CLUSTER_ID is required" in lines[0]["message"]
+
+
+def test_issue9_a_pod_without_a_service_account_is_told_by_the_probe(tmp_path: Path) -> None:
+    operator = Process(tmp_path / "none", KUBERNETES_SERVICE_HOST="10.0.0.1", KUBERNETES_SERVICE_PORT="443")
+    try:
+        operator.until_it_says("no Kubernetes cluster to talk to", "service account")
+    finally:
+        operator.end()
+
+
+def test_p5_crds_that_appear_after_the_start_are_watched_within_ten_seconds(kube: FakeKube, kubeconfig: Path) -> None:
+    kube.has_crds = False
+    operator = Process(kubeconfig)
+    try:
+        operator.until_it_says("buildcaches.buildcache.dev", "builds.buildcache.dev", "kubectl apply")
+        assert ask(f"http://127.0.0.1:{operator.probe}/healthz") == (200, "ok\n")
+        kube.has_crds = True
+        operator.until_ready(seconds=10)
+        assert kube.watching("buildcaches") == kube.watching("builds") == 1
+        # Deleted and applied again: the watches must not be gone for good.
+        kube.has_crds = False
+        for plural in ("buildcaches", "builds"):
+            kube.send(plural, None)
+        operator.until_it_says("buildcaches.buildcache.dev")
+        kube.has_crds = True
+        operator.until_ready(seconds=10)
+    finally:
+        code, _, log = operator.end()
+    assert code == 0
+    told = [json.loads(line)["message"] for line in log.splitlines()]
+    assert sum("are not installed" in message for message in told) == 2, told
+
+
+def test_issue9_missing_aws_credentials_are_told_and_found_when_they_come(
+    kube: FakeKube, kubeconfig: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "credentials"
+    operator = Process(
+        kubeconfig,
+        AWS_ACCESS_KEY_ID="",
+        AWS_SECRET_ACCESS_KEY="",
+        AWS_EC2_METADATA_DISABLED="true",
+        AWS_SHARED_CREDENTIALS_FILE=str(file),
+    )
+    try:
+        operator.until_it_says("no AWS credentials", "service account")
+        file.write_text("[default]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\naws_secret_access_key = x\n")
+        operator.until_ready(seconds=15)
+    finally:
+        operator.end()

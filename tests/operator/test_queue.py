@@ -297,7 +297,7 @@ def test_jitter_spreads_a_retry_between_half_of_its_step_and_the_whole(random: f
     assert made(random).retry("a", 0.0) == delay
 
 
-def test_a_servers_retry_after_is_obeyed__fault_11() -> None:
+def test_a_servers_retry_after_is_obeyed__F11() -> None:
     queue: WorkQueue[str] = made(0.0)
     assert queue.retry("a", 0.0, at_least=30.0) == 30.0
     assert queue.take(29.9) is None

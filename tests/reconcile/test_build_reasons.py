@@ -293,6 +293,7 @@ CACHE_USED: dict[str, tuple[str, Callable[[], tuple[str, str]]]] = {
     "every step": ("Hit", lambda: cache_used(report=Report(steps=(6, 6)))),
     "some steps": ("PartialHit", lambda: cache_used(report=Report(steps=(6, 2)))),
     "no step": ("Cold", lambda: cache_used(report=Report(steps=(6, 0)))),
+    "no step that is cached": ("NothingToCache", lambda: cache_used(report=Report(steps=(0, 0)))),
     "switched off": ("Disabled", lambda: cache_used(cache=cache_body(enabled=False))),
     "T63: repository not ready": ("NotReady", lambda: cache_used(cache=cache_body(ready=()))),
     "being deleted": ("NotReady", lambda: cache_used(cache=deleted())),
@@ -313,7 +314,7 @@ def not_requested() -> tuple[str, str]:
 @pytest.mark.parametrize("name", CACHE_USED)
 def test_cache_used(name: str) -> None:
     reason, reached = CACHE_USED[name]
-    assert reached() == (str(reason in ("Hit", "PartialHit", "Cold")), reason)
+    assert reached() == (str(reason in ("Hit", "PartialHit", "Cold", "NothingToCache")), reason)
 
 
 def test_no_reason_of_the_cache_is_left_out() -> None:

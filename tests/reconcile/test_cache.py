@@ -126,7 +126,7 @@ def test_deleting_the_whole_status_changes_nothing_in_aws(cache: Cache, calls: C
     assert cache.conditions()["Ready"] == ("True", "Available")
 
 
-def test_fault_60_a_forged_status_is_repaired_and_changes_nothing_in_aws(cache: Cache, calls: Calls) -> None:
+def test_f60_a_forged_status_is_repaired_and_changes_nothing_in_aws(cache: Cache, calls: Calls) -> None:
     cache.settle()
     right = cache.body["status"]["parts"]
     calls.reset()
@@ -218,9 +218,7 @@ def test_t37_retain_ends_also_when_nothing_may_be_looked_at(cache: Cache, aws: A
     assert cache.is_gone()
 
 
-def test_fault_55_a_cache_made_anew_is_told_what_the_former_one_left_and_how_to_take_it_over(
-    cache: Cache, aws: Aws
-) -> None:
+def test_f55_a_cache_made_anew_is_told_what_the_former_one_left_and_how_to_take_it_over(cache: Cache, aws: Aws) -> None:
     cache.spec["deletionPolicy"] = "Retain"
     cache.settle()
     cache.delete()
@@ -537,14 +535,14 @@ def picture(cache: Cache) -> object:
 @pytest.mark.parametrize(
     ("drift", "part"),
     [
-        pytest.param(drift_repository, "repository", id="T25 fault 43: repository deleted"),
-        pytest.param(drift_policy, "repository", id="T25 fault 42: lifecycle policy changed"),
+        pytest.param(drift_repository, "repository", id="T25 F43: repository deleted"),
+        pytest.param(drift_policy, "repository", id="T25 F42: lifecycle policy changed"),
         pytest.param(drift_mutability, "repository", id="tags made immutable"),
-        pytest.param(drift_rule_removed, "cache-security-group", id="T24 fault 42: NFS rule removed"),
+        pytest.param(drift_rule_removed, "cache-security-group", id="T24 F42: NFS rule removed"),
         pytest.param(drift_rule_widened, "cache-security-group", id="T24: NFS opened to the world"),
         pytest.param(drift_retention, "log-group", id="log retention removed"),
         pytest.param(drift_log_group, "log-group", id="log group deleted"),
-        pytest.param(drift_definition, "executor/ec2", id="T26 fault 35: task definition deregistered"),
+        pytest.param(drift_definition, "executor/ec2", id="T26 F35: task definition deregistered"),
         pytest.param(drift_mount_target, "mount-target/us-east-1a", id="T23: mount target deleted"),
         pytest.param(drift_mount_groups, "mount-target/us-east-1b", id="groups of a mount target changed"),
         pytest.param(drift_transitions, "file-system", id="lifecycle configuration cleared"),

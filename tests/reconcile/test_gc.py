@@ -25,7 +25,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
-def test_fault_56_the_parts_of_a_cache_without_finalizer_are_found_and_removed(
+def test_f56_the_parts_of_a_cache_without_finalizer_are_found_and_removed(
     cache: Cache, aws: Aws, calls: Calls, run: Any
 ) -> None:
     other = Cache(aws, spec_of(aws.world), name="other", uid="99999999-2222-3333-4444-555555555555")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import NoCredentialsError
 
 from buildcache.runner import fetch
 from buildcache.runner.fetch import Limits
@@ -39,8 +40,11 @@ def run(workspace: Workspace, capfd: pytest.CaptureFixture[str]) -> Run:
     def no_client(*arguments: object) -> Any:
         raise AssertionError("no AWS call was expected")
 
+    def no_registry(*arguments: object) -> Any:
+        raise NoCredentialsError
+
     def run_fetch(
-        source: object, *, limits: Limits | None = None, s3: Any = no_client, ecr: Any = no_client, **settings: str
+        source: object, *, limits: Limits | None = None, s3: Any = no_client, ecr: Any = no_registry, **settings: str
     ) -> Ran:
         text = source if isinstance(source, str) else json.dumps(source)
         ticks = itertools.count(1_800_000_000)

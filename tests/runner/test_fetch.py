@@ -7,14 +7,19 @@ import json
 import stat
 from typing import Any
 
+import botocore.session
 import pytest
 from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from buildcache.api.ecr import dns_suffix, ecr_host
+from buildcache.core.tasks import task_definition
 from buildcache.runner import __main__ as entry
+from buildcache.runner import aws
 from buildcache.runner.failure import MAX_TEXT, NOT_ALLOWED, OTHER, UNSAFE, one_line
 from buildcache.runner.workspace import Workspace
+from tests.core.specs import IDENTITY, cache_spec, executor
 
 from .conftest import Run
 
@@ -22,10 +27,14 @@ INLINE = {"inline": {"dockerfile": "FROM scratch\nLABEL a=b\n"}}
 TOKEN = base64.b64encode(b"AWS:very-secret").decode()
 
 
+OWN = "111122223333.dkr.ecr.us-east-1.amazonaws.com"
+OWN_LOGIN = {OWN: {"auth": TOKEN}}
+
+
 class Ecr:
     """Gives a token; notes for which region it was made."""
 
-    def __init__(self, endpoint: str = "https://111122223333.dkr.ecr.us-east-1.amazonaws.com") -> None:
+    def __init__(self, endpoint: str = f"https://{OWN}") -> None:
         self.endpoint = endpoint
         self.asked: list[tuple[str | None, bool]] = []
 
@@ -62,6 +71,7 @@ def test_an_inline_dockerfile_stands_where_the_build_looks_for_it(run: Run, work
         ("111122223333.dkr.ecr.eu-west-1.amazonaws.com", "eu-west-1", False),
         ("111122223333.dkr.ecr-fips.us-gov-west-1.amazonaws.com", "us-gov-west-1", True),
         ("111122223333.dkr.ecr.cn-north-1.amazonaws.com.cn", "cn-north-1", False),
+        ("111122223333.dkr.ecr.eusc-de-east-1.amazonaws.eu", "eusc-de-east-1", False),
         ("111122223333.dkr-ecr.eu-central-1.on.aws", "eu-central-1", False),
     ],
 )
@@ -69,8 +79,8 @@ def test_a_login_for_each_ecr_registry(run: Run, workspace: Workspace, host: str
     ecr = Ecr()
     ran = run(INLINE, ecr=ecr, REGISTRIES=host)
     assert ran.code == 0
-    assert ecr.asked == [(region, fips)]
-    assert logins(workspace) == {host: {"auth": TOKEN}}
+    assert ecr.asked == [(region, fips), (None, False)]
+    assert logins(workspace) == {host: {"auth": TOKEN}} | OWN_LOGIN
     assert TOKEN not in ran.out
     assert "secret" not in ran.out
 
@@ -79,8 +89,8 @@ def test_one_token_serves_all_registries_of_a_region(run: Run, workspace: Worksp
     ecr = Ecr()
     hosts = [f"{account}.dkr.ecr.eu-west-1.amazonaws.com" for account in ("111122223333", "444455556666")]
     assert run(INLINE, ecr=ecr, REGISTRIES=",".join(hosts)).code == 0
-    assert len(ecr.asked) == 1
-    assert set(logins(workspace)) == set(hosts)
+    assert ecr.asked.count(("eu-west-1", False)) == 1
+    assert set(logins(workspace)) == {*hosts, OWN}
 
 
 def test_only_registries_of_aws_get_the_token(run: Run, workspace: Workspace) -> None:
@@ -93,10 +103,65 @@ def test_only_registries_of_aws_get_the_token(run: Run, workspace: Workspace) ->
         "x.111122223333.dkr.ecr.eu-west-1.amazonaws.com",
         "127.0.0.1:5000",
     ]
-    assert run(INLINE, ecr=Ecr(), REGISTRIES=",".join(evil)).code == 0
-    assert logins(workspace) == {}
+    assert run(INLINE, ecr=Ecr(), REGISTRIES=",".join(evil), FURTHER_REGISTRIES=",".join(evil)).code == 0
+    assert logins(workspace) == OWN_LOGIN
     assert run(INLINE, ecr=Ecr("http://127.0.0.1:5000"), REGISTRIES=",".join(evil)).code == 0
     assert set(logins(workspace)) == {"127.0.0.1:5000"}, "the endpoint that AWS itself named"
+
+
+def test_a4_the_accounts_own_registry_always_has_a_login(run: Run, workspace: Workspace) -> None:
+    """Its Dockerfile may begin FROM there, also when nothing is pushed and the cache is off."""
+    assert run(INLINE, ecr=Ecr()).code == 0
+    assert logins(workspace) == OWN_LOGIN
+
+
+def test_a4_further_registries_have_logins_too(run: Run, workspace: Workspace) -> None:
+    ecr = Ecr()
+    further = ["444455556666.dkr.ecr.us-west-2.amazonaws.com", "777788889999.dkr.ecr.us-west-2.amazonaws.com"]
+    assert run(INLINE, ecr=ecr, FURTHER_REGISTRIES=",".join(further)).code == 0
+    assert set(logins(workspace)) == {OWN, *further}
+    assert sorted(ecr.asked, key=str) == [("us-west-2", False), (None, False)], "each region is asked once"
+
+
+def test_a4_a_build_goes_on_without_the_logins_that_it_may_not_need(run: Run, workspace: Workspace) -> None:
+    class Far(Ecr):
+        def __call__(self, region: str | None, fips: bool) -> Any:
+            super().__call__(region, fips)
+            if region != "eu-west-1":
+                raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetAuthorizationToken")
+            return self
+
+    ecr, further = Far(), [f"{account}.dkr.ecr.us-west-2.amazonaws.com" for account in ("444455556666", "777788889999")]
+    needed = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
+    ran = run(INLINE, ecr=ecr, REGISTRIES=needed, FURTHER_REGISTRIES=",".join(further))
+    assert ran.code == 0
+    assert set(logins(workspace)) == {needed}
+    assert ran.out.count("AccessDeniedException") == 3, "each registry without a login is named in the log"
+    assert len(ecr.asked) == 3, "a region that refuses is not asked again"
+
+
+def test_a8_boto3_works_in_the_region_of_the_task_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+    spec = cache_spec(executor("BuildKit"))
+    (fetch, _, _) = task_definition(IDENTITY, spec, spec.executors[0], runner_image="i").request["containerDefinitions"]
+    for pair in fetch["environment"]:
+        monkeypatch.setenv(pair["name"], pair["value"])
+    assert aws.s3_client().meta.region_name == spec.region
+    assert aws.ecr_client(None, False).meta.region_name == spec.region
+    assert {"name": "AWS_REGION", "value": spec.region} in fetch["environment"]
+
+
+def test_a10_the_suffixes_are_those_of_botocore() -> None:
+    """A partition that is added to boto3 is one that logins, references and `explain` must know too."""
+    partitions = botocore.session.get_session().get_component("data_loader").load_data("partitions")["partitions"]
+    for partition in partitions:
+        suffix = partition["outputs"]["dnsSuffix"]
+        assert suffix in aws._SUFFIXES
+        for region in (name for name in partition["regions"] if not name.endswith("-global")):
+            host = f"111122223333.dkr.ecr.{region}.{suffix}"
+            assert (dns_suffix(region), ecr_host(f"{host}/a")) == (suffix, host)
 
 
 def test_logins_are_for_us_and_root_only(run: Run, workspace: Workspace) -> None:

@@ -1,4 +1,4 @@
-"""fetch from git, against a real server over HTTPS (threats T11 and T12)."""
+"""fetch from git, against a real server over HTTPS (H11 and H12)."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def test_a_start_that_fetch_did_not_write_is_not_passed_on(workspace: Workspace,
 
 def test_the_start_that_fetch_wrote_is_read_by_the_operator(run: Run, workspace: Workspace) -> None:
     assert run({"inline": {"dockerfile": "FROM scratch\n"}}).code == 0
-    read = parse([report.line(workspace)])
+    read = parse([report.line(workspace, {})])
     assert read is not None
     assert read.started_at == datetime(2027, 1, 15, 8, tzinfo=UTC)
     assert read.source_seconds == 1
@@ -190,6 +190,16 @@ def test_what_kaniko_leaves_is_the_digest(workspace: Workspace, text: str, diges
         "engine": "Kaniko",
         **({"digest": digest} if digest else {}),
     }
+
+
+def test_k6_k7_the_report_says_what_kanikos_log_is_to_be_read_with(workspace: Workspace) -> None:
+    environment = {"ENGINE": "Kaniko", "KANIKO_VERSION": "1.27.6", "KANIKO_COPY_LAYERS": "true"}
+    read = parse([report.line(workspace, environment)])
+    assert read is not None
+    assert (read.engine, read.kaniko_version, read.copy_layers) == ("Kaniko", (1, 27, 6), True)
+    read = parse([report.line(workspace, {"KANIKO_VERSION": "latest", "KANIKO_COPY_LAYERS": "yes"})])
+    assert read is not None
+    assert (read.kaniko_version, read.copy_layers) == (None, False)
 
 
 @pytest.mark.parametrize("engine", ["Podman", "Kaniko\n", ""])

@@ -22,9 +22,11 @@ from .meta import (
     check_no_parent,
     refuse,
 )
-from .rules import rule, rules
+from .rules import LONGEST_RUN, at_most, check_at_most, rule, rules
 
 CacheMode = Literal["ReadWrite", "ReadOnly", "Refresh", "None"]
+
+LONGEST_WAIT = "24h"
 
 _SECRET = re.compile("TOKEN|PASSWORD|SECRET", re.IGNORECASE)
 RESERVED_BUILD_ARGS = ("BUILDKIT_SYNTAX", "BUILDKIT_CACHE_MOUNT_NS")
@@ -36,7 +38,7 @@ class CacheRef(Api):
 
     name: Annotated[
         str,
-        Field(min_length=1, max_length=253),
+        Field(min_length=1, max_length=253, description="Name of the BuildCache."),
         Pattern(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", "must be the name of a BuildCache in this namespace"),
     ]
 
@@ -85,7 +87,9 @@ class S3(Api):
         Pattern(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[A-Za-z0-9!_.*()/+=@-]+", "must be s3://bucket/key"),
     ]
     version_id: Annotated[
-        str | None, Field(max_length=1024), Pattern(r"[A-Za-z0-9._-]+", "must be the version id of the object")
+        str | None,
+        Field(max_length=1024, description="Version of the object; none: the newest."),
+        Pattern(r"[A-Za-z0-9._-]+", "must be the version id of the object"),
     ] = None
 
 
@@ -94,7 +98,7 @@ class Inline(Api):
 
     dockerfile: Annotated[
         str,
-        Field(min_length=1, max_length=4096),
+        Field(min_length=1, max_length=4096, description="The Dockerfile's text."),
         Pattern(r"[^\x00-\x08\x0b-\x1f\x7f]+", "must be text without control characters"),
     ]
 
@@ -138,11 +142,13 @@ class BuildArg(Api):
 
     name: Annotated[
         str,
-        Field(max_length=128),
+        Field(max_length=128, description="Name of the ARG."),
         Pattern(r"[A-Za-z_][A-Za-z0-9_]*", "must be an identifier: letters, digits and _, not beginning with a digit"),
     ]
     value: Annotated[
-        str, Field(max_length=2048), Pattern(PRINTABLE, "must not contain control characters or line breaks")
+        str,
+        Field(max_length=2048, description="Its value."),
+        Pattern(PRINTABLE, "must not contain control characters or line breaks"),
     ] = ""
 
     @field_validator("name")
@@ -227,9 +233,22 @@ class CacheUse(Api):
 class Timeouts(Api):
     """How long a build may wait, start and run."""
 
-    queue: Annotated[Duration, Field(description="From creation to the start request.")] = "1h"
-    start: Annotated[Duration, Field(description="From the start request to the first running container.")] = "10m"
-    run: Annotated[Duration, Field(description="From then to the end.")] = "1h"
+    model_config = rules(at_most("queue", LONGEST_WAIT), at_most("start", LONGEST_WAIT), at_most("run", LONGEST_RUN))
+
+    queue: Annotated[Duration, Field(description="From creation to the start request; at most 24h.")] = "1h"
+    start: Annotated[
+        Duration, Field(description="From the start request to the first running container; at most 24h.")
+    ] = "10m"
+    run: Annotated[
+        Duration, Field(description="From then to the end; at most 11h, and limits.maxRunTimeout of the BuildCache.")
+    ] = "1h"
+
+    @model_validator(mode="after")
+    def _not_for_ever(self) -> Self:
+        check_at_most(self, "queue", LONGEST_WAIT)
+        check_at_most(self, "start", LONGEST_WAIT)
+        check_at_most(self, "run", LONGEST_RUN)
+        return self
 
 
 def _fixed(*more: dict[str, str], **schema: Any) -> dict[str, Any]:
@@ -284,6 +303,7 @@ class BuildSpec(Api):
         tuple[BuildArg, ...],
         Field(
             max_length=64,
+            description="Values for the Dockerfile's ARGs.",
             json_schema_extra=_fixed(**{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
         ),
     ] = ()

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from .cache_status import BuildCacheStatus
+from .ecr import ECRHost
 from .executor import CACHES_ON_A_VOLUME, Executor, version_since
 from .meta import (
     TAG_PREFIX,
@@ -17,7 +18,7 @@ from .meta import (
     refuse,
     seconds,
 )
-from .rules import rule, rules
+from .rules import LONGEST_RUN, at_most, check_at_most, rule, rules
 from .stores import FileSystem, Registry
 
 
@@ -68,11 +69,13 @@ class Network(Api):
 class Limits(Api):
     """Bounds on the Builds of this cache."""
 
+    model_config = rules(at_most("max_run_timeout", LONGEST_RUN))
+
     max_concurrent_builds: Annotated[int, Field(ge=1, le=10000, description="Builds that run at once.")] = 8
     max_queued_builds: Annotated[int, Field(ge=0, le=100000, description="Builds that may wait; more are refused.")] = (
         200
     )
-    max_run_timeout: Annotated[Duration, Field(description="Upper bound of a Build's run timeout.")] = "4h"
+    max_run_timeout: Annotated[Duration, Field(description="Upper bound of a Build's run timeout; at most 11h.")] = "4h"
     keep_finished_builds: Annotated[
         int | None,
         Field(
@@ -81,6 +84,11 @@ class Limits(Api):
             description="Finished Builds that stay; the oldest beyond it are deleted, but none that GitOps tools track. null: all stay.",
         ),
     ] = None
+
+    @model_validator(mode="after")
+    def _within_a_login(self) -> Self:
+        check_at_most(self, "max_run_timeout", LONGEST_RUN)
+        return self
 
 
 _TAGS_CEL = (
@@ -146,6 +154,15 @@ class BuildCacheSpec(Api):
     network: Network
     registry: Registry = Registry()
     file_system: FileSystem | None = None
+    registries: Annotated[
+        tuple[ECRHost, ...],
+        Field(
+            max_length=8,
+            description="Further ECR registries that builds pull from, of other accounts and regions: "
+            "111122223333.dkr.ecr.eu-west-1.amazonaws.com. The account's own is always logged in to.",
+            json_schema_extra={"x-kubernetes-list-type": "set"},
+        ),
+    ] = ()
     executors: Annotated[
         tuple[Executor, ...],
         Field(

@@ -56,8 +56,9 @@ def _definition(
 ) -> dict[str, Any]:
     schema = structural(model)
     properties = schema["properties"]
-    properties["apiVersion"] = {"type": "string"}
-    properties["kind"] = {"type": "string"}
+    properties["apiVersion"] = {"type": "string", "description": "The API's group and version."}
+    properties["kind"] = {"type": "string", "description": "The kind of this object."}
+    # The API server describes this one itself, and refuses a CRD that does.
     properties["metadata"] = {"type": "object"}
     # A new object reads as never observed, so that no tool takes it for settled.
     properties["status"] = {**without_defaults(properties["status"]), "default": {"observedGeneration": -1}}

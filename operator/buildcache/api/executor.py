@@ -1,7 +1,7 @@
 """Ways to run a build: an engine with its options on a kind of ECS capacity."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -18,8 +18,8 @@ from .rules import rule, rules
 
 Engine = Literal["BuildKit", "Docker", "Kaniko"]
 
-FARGATE_MEMORY: Mapping[int, range] = {
-    256: range(512, 2049, 512),
+FARGATE_MEMORY: Mapping[int, Sequence[int]] = {
+    256: (512, 1024, 2048),
     512: range(1024, 4097, 1024),
     1024: range(2048, 8193, 1024),
     2048: range(4096, 16385, 1024),
@@ -35,11 +35,11 @@ class CapacityProvider(Api):
 
     name: Annotated[
         str,
-        Field(max_length=255),
+        Field(max_length=255, description="Name of a capacity provider of the cluster."),
         Pattern(r"[A-Za-z0-9_-]{1,255}", "must be the name of a capacity provider of the cluster"),
     ]
-    weight: Annotated[int, Field(ge=0, le=1000)] = 1
-    base: Annotated[int, Field(ge=0, le=100000)] = 0
+    weight: Annotated[int, Field(ge=0, le=1000, description="Share of the tasks beyond base.")] = 1
+    base: Annotated[int, Field(ge=0, le=100000, description="Tasks placed here before the weights count.")] = 0
 
 
 class BuildKitOptions(Api):
@@ -49,9 +49,14 @@ class BuildKitOptions(Api):
         str | None,
         Field(
             max_length=255,
-            description="Socket of the host's buildkitd. None: each task runs its own daemon (privileged).",
+            description="Socket of the host's buildkitd. The build container sees the folder that holds it, which should hold "
+            "nothing else. None: each task runs its own daemon (privileged).",
         ),
-        Pattern(r"(/[A-Za-z0-9._-]+)+", "must be an absolute path of letters, digits and . _ -"),
+        Pattern(
+            r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*){2,}",
+            "must be the absolute path of a socket in a folder of its own such as /run/buildkit/buildkitd.sock: "
+            "letters, digits and . _ -, no part of it beginning with a dot",
+        ),
     ] = None
     mount_namespace: Annotated[
         str | None,
@@ -67,7 +72,7 @@ def version_since(path: str, major: int, minor: int, patch: int) -> str:
 
 
 SAFE_COPY_KEYS = (1, 28, 1)
-"""First Kaniko that can tell COPY layers of different build arguments apart (engines: FF_KANIKO_RESOLVE_CACHE_KEY)."""
+"""First Kaniko that can tell COPY layers of different build arguments apart (FF_KANIKO_RESOLVE_CACHE_KEY)."""
 
 SCOPED_DOCKERIGNORE = (1, 27, 6)
 """First Kaniko that can keep .dockerignore to the build context. Else it holds for `COPY --from` too, and an ignored file of another
@@ -125,10 +130,14 @@ class KanikoOptions(Api):
         return self
 
 
-_FARGATE_CEL = " || ".join(
-    f"(self.cpu == {cpu} && self.memory >= {memory.start} && self.memory <= {memory[-1]} && self.memory % {memory.step} == 0)"
-    for cpu, memory in FARGATE_MEMORY.items()
-)
+def _among(memory: Sequence[int]) -> str:
+    """CEL: self.memory is one of these."""
+    if not isinstance(memory, range):
+        return f"self.memory in {list(memory)}"
+    return f"self.memory >= {memory.start} && self.memory <= {memory[-1]} && self.memory % {memory.step} == 0"
+
+
+_FARGATE_CEL = " || ".join(f"(self.cpu == {cpu} && {_among(memory)})" for cpu, memory in FARGATE_MEMORY.items())
 
 
 class Executor(Api):
@@ -168,7 +177,7 @@ class Executor(Api):
         Pattern(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", "must be lower-case letters, digits and -"),
     ]
     engine: Annotated[Engine, Field(description="What builds. BuildKit and Docker need EC2.")]
-    launch_type: Literal["EC2", "Fargate"]
+    launch_type: Annotated[Literal["EC2", "Fargate"], Field(description="ECS capacity that runs the tasks.")]
     platform: Annotated[Literal["linux/amd64", "linux/arm64"], Field(description="Architecture of the tasks.")] = (
         "linux/amd64"
     )
@@ -208,10 +217,12 @@ class Executor(Api):
             if memory is None:
                 raise refuse("cpu", f"must be one that Fargate offers: {', '.join(map(str, FARGATE_MEMORY))}")
             if self.memory not in memory:
-                raise refuse(
-                    "memory",
-                    f"must be {memory.start}..{memory[-1]} in steps of {memory.step} on Fargate with cpu {self.cpu}",
+                offered = (
+                    f"{memory.start}..{memory[-1]} in steps of {memory.step}"
+                    if isinstance(memory, range)
+                    else " or ".join(map(str, memory))
                 )
+                raise refuse("memory", f"must be {offered} on Fargate with cpu {self.cpu}")
         elif self.ephemeral_storage_gib is not None:
             raise refuse("ephemeralStorageGiB", "is allowed only on Fargate")
         return self

@@ -82,10 +82,11 @@ Duration = Annotated[
     str,
     Field(min_length=2, max_length=32),
     Pattern(
-        r"([0-9]{1,9}[smh])*0*[1-9][0-9]{0,8}[smh]([0-9]{1,9}[smh])*",
-        "must be a positive duration such as 90s, 10m or 1h30m",
+        r"([0-9]{1,5}[smh])*0*[1-9][0-9]{0,4}[smh]([0-9]{1,5}[smh])*",
+        "must be a positive duration such as 90s, 10m or 1h30m, of at most 5 digits for each unit",
     ),
 ]
+"""Of minutes and hours. Each field says how much is too much; the digits are few, so that no reader of a duration overflows before."""
 LongDuration = Annotated[
     str,
     Field(min_length=2, max_length=32),
@@ -94,10 +95,11 @@ LongDuration = Annotated[
         "must be a positive duration such as 6h or 14d",
     ),
 ]
+REGION = r"[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}"
 Region = Annotated[
     str,
     Field(max_length=32),
-    Pattern(r"[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}", "must be an AWS region such as eu-west-1"),
+    Pattern(REGION, "must be an AWS region such as eu-west-1"),
 ]
 RoleARN = Annotated[
     str,
@@ -193,18 +195,23 @@ class Metadata(Api):
 class Condition(Api):
     """A `metav1.Condition`."""
 
-    type: Annotated[str, Field(max_length=64)]
-    status: Literal["True", "False", "Unknown"]
-    reason: Annotated[str, Field(min_length=1, max_length=64)]
-    message: Annotated[str, Field(max_length=2048)] = ""
-    last_transition_time: Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
-    observed_generation: int | None = None
+    type: Annotated[str, Field(max_length=64, description="What the condition is about.")]
+    status: Annotated[Literal["True", "False", "Unknown"], Field(description="Whether it holds.")]
+    reason: Annotated[str, Field(min_length=1, max_length=64, description="Why, as one word for programs.")]
+    message: Annotated[str, Field(max_length=2048, description="Why, and what to do, for people.")] = ""
+    last_transition_time: Annotated[
+        str, Field(max_length=32, description="When status last changed.", json_schema_extra={"format": "date-time"})
+    ]
+    observed_generation: Annotated[
+        int | None, Field(description="metadata.generation that the condition is about.")
+    ] = None
 
 
 Conditions = Annotated[
     tuple[Condition, ...],
     Field(
         max_length=16,
+        description="The state of the object, one entry for each type.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     ),
 ]

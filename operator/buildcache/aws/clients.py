@@ -15,6 +15,7 @@ from botocore.config import Config
 import buildcache
 
 from .breaker import Breaker
+from .credentials import OwnCredentials, make_session
 from .pace import Pace
 
 if TYPE_CHECKING:
@@ -108,17 +109,31 @@ class Session:
             max_pool_connections=pool,
             user_agent_extra=f"buildcache-operator/{buildcache.__version__}",
         )
-        self._session = boto3.Session()
+        self._session = make_session()
+        self._credentials = OwnCredentials(self._session)
         self._lock = threading.Lock()
         self._regions: OrderedDict[str, Clients] = OrderedDict()
+        self._unsigned = False
 
     def region(self, name: str) -> Clients:
         """The clients of a region, the same ones for every caller."""
         with self._lock:
             clients = self._regions.get(name)
             if clients is None:
+                # A client keeps the credentials that it was made with, and none when there were none.
+                self._unsigned = not self._credentials.find() or self._unsigned
                 clients = self._regions[name] = Clients(self._session, name, self._config, self._lock)
                 while len(self._regions) > REGION_LIMIT:
                     self._regions.popitem(last=False)
             self._regions.move_to_end(name)
             return clients
+
+    def credentials_problem(self) -> str:
+        """Why calls cannot be signed and what to do, or an empty text. Blocks for as long as STS takes."""
+        problem = self._credentials.problem()
+        if not problem:
+            with self._lock:
+                if self._unsigned:
+                    self._regions.clear()
+                    self._unsigned = False
+        return problem

@@ -5,7 +5,8 @@ Asked by `reconcile/executor.py` when a task has stopped, and by the command lin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
 
 LINE_LIMIT = 16384
 """Characters kept of one line: a report is shorter, and of a longer line nobody reads the rest in a status."""
+
+TAIL_LIMIT = 1024 * 1024
+"""Characters that are read of a stream's end at most."""
+
+KEPT = 10_000
+"""Lines after which no more are kept."""
+
+_PAGE = 10_000
+"""Events that one page may have; it has at most a megabyte of them."""
 
 _EMPTY_PAGES = 5
 """Empty pages in a row before the search ends: the service may give some before the end of the data."""
@@ -38,32 +48,77 @@ def last_lines(
 ) -> tuple[str, ...] | None:
     """The last lines of a stream in their order, at most `count`; None when group or stream are not there (yet).
 
-    Reads from the end backwards, a page at a time, until `enough` holds for a page: these calls are few a second in AWS. The data ends
-    with a page that gives back the token that asked for it; an empty page is not the end.
+    Reads until `enough` holds for a page: these calls are few a second in AWS.
     """
     newest_first: list[str] = []
+    size = 0
+    try:
+        for page in _pages(logs, group, stream, count):
+            lines = [line[:LINE_LIMIT] for line in page]
+            newest_first.extend(reversed(lines))
+            size += sum(map(len, page))
+            if len(newest_first) >= count or size >= TAIL_LIMIT or enough(lines):
+                break
+    except Absent:
+        return None
+    return tuple(reversed(newest_first[:count]))
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What was kept of a stream's lines."""
+
+    lines: tuple[str, ...] = ()
+    whole: bool = True
+    """The beginning was reached."""
+
+
+def log(
+    logs: CloudWatchLogsClient, group: str, stream: str, keep: Callable[[Sequence[str]], Sequence[str]], limit: int
+) -> Log:
+    """What `keep` takes of about the last `limit` characters of a stream, in order; nothing when it is not there (yet).
+
+    Never more than a page is held beside that: a build's programs may print hundreds of megabytes.
+    """
+    kept: list[Sequence[str]] = []
+    size = 0
+    try:
+        for page in _pages(logs, group, stream, _PAGE):
+            if size >= limit or sum(map(len, kept)) >= KEPT:
+                return Log(_joined(kept), whole=False)
+            size += sum(map(len, page))
+            kept.append(keep([line[:LINE_LIMIT] for line in page]))
+    except Absent:
+        return Log()
+    return Log(_joined(kept))
+
+
+def _joined(newest_first: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    return tuple(line for page in reversed(newest_first) for line in page)
+
+
+def _pages(logs: CloudWatchLogsClient, group: str, stream: str, limit: int) -> Iterator[Sequence[str]]:
+    """A stream's pages from its end backwards, each in order. Raises Absent.
+
+    The data ends with a page that gives back the token that asked for it; an empty page is not the end.
+    """
     token: str | None = None
     empty = 0
-    while len(newest_first) < count and empty < _EMPTY_PAGES:
-        try:
-            with translated("logs:GetLogEvents", group):
-                if token is None:
-                    page = logs.get_log_events(
-                        logGroupName=group, logStreamName=stream, limit=count, startFromHead=False
-                    )
-                else:
-                    page = logs.get_log_events(
-                        logGroupName=group, logStreamName=stream, limit=count, startFromHead=False, nextToken=token
-                    )
-        except Absent:
-            return None
-        lines = [event.get("message", "")[:LINE_LIMIT] for event in page["events"]]
-        newest_first.extend(reversed(lines))
-        if page["nextBackwardToken"] == token or enough(lines):
-            break
+    while empty < _EMPTY_PAGES:
+        with translated("logs:GetLogEvents", group):
+            if token is None:
+                page = logs.get_log_events(logGroupName=group, logStreamName=stream, limit=limit, startFromHead=False)
+            else:
+                page = logs.get_log_events(
+                    logGroupName=group, logStreamName=stream, limit=limit, startFromHead=False, nextToken=token
+                )
+        lines = [event.get("message", "") for event in page["events"]]
+        if lines:
+            yield lines
+        if page["nextBackwardToken"] == token:
+            return
         empty = 0 if lines else empty + 1
         token = page["nextBackwardToken"]
-    return tuple(reversed(newest_first[:count]))
 
 
 def next_lines(

@@ -8,6 +8,7 @@ from typing import Any
 from buildcache.api.build import Build
 from buildcache.api.cache import BuildCache
 from buildcache.api.cache_status import FileSystemStatus, RegistryStatus
+from buildcache.api.ecr import dns_suffix
 from buildcache.api.meta import Condition
 from buildcache.api.problems import Problem
 from buildcache.core import resolve
@@ -92,9 +93,8 @@ def assumed(cache: BuildCache, account: str) -> BuildCache:
 def _repository_uri(cache: BuildCache, account: str) -> str:
     region = cache.spec.region
     owner = Identity("", cache.metadata.namespace, cache.metadata.name, cache.metadata.uid)
-    suffix = ".cn" if region.startswith("cn-") else ""
     name = cache.spec.registry.repository_name or repository_name(owner)
-    return f"{account}.dkr.ecr.{region}.amazonaws.com{suffix}/{name}"
+    return f"{account}.dkr.ecr.{region}.{dns_suffix(region)}/{name}"
 
 
 def _misplaced(cache: BuildCache, build: Build) -> Refused | None:

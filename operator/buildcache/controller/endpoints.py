@@ -1,10 +1,13 @@
-"""What kubelet and Prometheus ask: /healthz, /readyz and /metrics, from a thread of their own. Read-only.
+"""/healthz, /readyz and /metrics, answered by a thread of their own. Read-only.
 
 kopf's own liveness endpoint ends with kopf, which `__main__` restarts in process; and it knows no readiness.
 """
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import socketserver
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +17,29 @@ Answer = tuple[int, str, bytes]
 
 TEXT = "text/plain; charset=utf-8"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class _Server(ThreadingHTTPServer):
+    """Listens on all addresses of the machine, IPv4 and IPv6: kubelet asks the Pod's address, which may be either."""
+
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        # Not HTTPServer's, which looks its own name up in DNS.
+        socketserver.TCPServer.server_bind(self)
+
+
+class _DualStackServer(_Server):
+    address_family = socket.AF_INET6
+
+
+def _listen(port: int, handler: type[BaseHTTPRequestHandler]) -> _Server:
+    with contextlib.suppress(OSError):
+        return _DualStackServer(("::", port), handler)
+    # No IPv6 on this machine, or the port is in use, which IPv4 reports again.
+    return _Server(("0.0.0.0", port), handler)  # noqa: S104 - kubelet and Prometheus come from outside of the Pod
 
 
 class Endpoints:
@@ -33,16 +59,16 @@ class Endpoints:
                 self.wfile.write(content)
 
             def log_message(self, format: str, *args: Any) -> None:
-                """Say nothing: probes come every few seconds."""
+                """Log nothing: probes come every few seconds."""
 
-        self._server = ThreadingHTTPServer(("", port), Handler)
-        self._server.daemon_threads = True
+        self._server = _listen(port, Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="endpoints", daemon=True)
 
     @property
     def port(self) -> int:
         """The port that is listened on; another than asked for only when that was 0."""
-        return self._server.server_address[1]
+        port: int = self._server.server_address[1]
+        return port
 
     def start(self) -> None:
         """Answer from now on."""

@@ -1,7 +1,7 @@
 """The operator's log: one JSON object for each line, or text on a terminal. No control character reaches the output.
 
-Text that users or AWS wrote is only ever a field's value, escaped and cut (threat T17, fault 62); what looks like a
-credential is replaced (threat T10).
+Text that users or AWS wrote is only ever a field's value, escaped and cut (H17, F62); what looks like a
+credential is replaced (H10).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the operator counts about itself. No object's name is a label, so the number of series is constant (threat T22)."""
+"""What the operator counts about itself. No object's name is a label, so the number of series is constant (H22)."""
 
 from __future__ import annotations
 

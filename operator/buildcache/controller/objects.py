@@ -37,7 +37,7 @@ def key_of(kind: KindName, body: Body) -> Key:
 
 
 def identified(body: object) -> bool:
-    """Tell whether this is an object with the metadata that everything here relies on (fault 04: some answers are not)."""
+    """Tell whether this is an object with the metadata that everything here relies on (F04: some answers are not)."""
     metadata = body.get("metadata") if isinstance(body, Mapping) else None
     return isinstance(metadata, Mapping) and all(
         isinstance(metadata.get(field), str) and metadata[field]

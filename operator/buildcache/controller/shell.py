@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
+from buildcache.api.meta import VERSION
 from buildcache.core import scope
 from buildcache.core.admission import concurrency, next_up
 from buildcache.core.status import Reason
@@ -21,6 +22,7 @@ from buildcache.reconcile.outcome import Reconciler
 from . import repair
 from .finished import FinishedBuilds
 from .gate import Gate
+from .health import Health
 from .metrics import Metrics
 from .objects import Body, Key, KindName, cache_of, condition_of, is_terminal, uid_of
 from .passes import Done, Passes
@@ -30,12 +32,15 @@ from .repair import Repair
 from .store import Store
 from .watches import GIVE_UP_AFTER, Watches
 from .worker import EVERYWHERE, Lane
-from .writer import Writer
+from .writer import Refused, Writer
 
 QUEUE_DELAY = 5.0
 """Seconds after which a BuildCache is looked at when one of its Builds moved: one pass for a burst, not one for each."""
 
 EXIT_PATIENCE = 5.0
+
+CREDENTIALS_MISSING, CREDENTIALS_FOUND = 10.0, 60.0
+"""Seconds between looks at the operator's own AWS credentials. A look at good ones makes no call."""
 
 
 BULKHEADS = 3
@@ -66,14 +71,17 @@ class Shell:
         namespaces: tuple[str, ...],
         workers: int,
         now: Callable[[], datetime],
+        credentials: Callable[[], str],
     ) -> None:
         self.watches = watches
+        self.health = Health()
         self.metrics = Metrics()
         self._store = store
         self._writer = writer
         self._polling = Polling(poller, now, self._polled)
         self._capacity = capacity
         self._now = now
+        self._credentials = credentials
         self._namespaces = namespaces
         # A lane of its own for each kind: slow AWS answers for caches never use up the workers of Builds.
         for_caches = max(1, workers // 4)
@@ -147,6 +155,7 @@ class Shell:
             asyncio.create_task(self._repairs(), name="repair list"),
             asyncio.create_task(self._polling.run(), name="poller"),
             asyncio.create_task(self._finish(), name="finished Builds"),
+            asyncio.create_task(self._check_credentials(), name="credentials"),
         ]
 
     async def stop(self) -> bool:
@@ -167,6 +176,27 @@ class Shell:
         self.builds.close(namespace)
         self.caches.close(namespace)
         self._gate.close(namespace)
+
+    async def has_kinds(self) -> bool:
+        """Tell whether our CRDs are there to be watched; /readyz names those that are not."""
+        missing = await asyncio.to_thread(self._writer.missing_kinds)
+        if isinstance(missing, Refused):
+            # Not known. Whoever asks finds out.
+            return True
+        self.health.report(
+            "crds",
+            f"the CRDs {' and '.join(missing)} in version {VERSION} are not installed: apply those of this release"
+            " (kubectl apply -k crds/); they are found within seconds"
+            if missing
+            else "",
+        )
+        return not missing
+
+    async def _check_credentials(self) -> None:
+        while True:
+            problem = await asyncio.to_thread(self._credentials)
+            self.health.report("aws", problem)
+            await asyncio.sleep(CREDENTIALS_MISSING if problem else CREDENTIALS_FOUND)
 
     def _open(self, namespace: str) -> None:
         self.builds.open(namespace)

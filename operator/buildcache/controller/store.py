@@ -2,7 +2,7 @@
 
 Fed by `handlers.py` on the event loop and by `passes.py` in worker threads, read by the passes as their `View`: every
 method takes the lock for microseconds. An older resourceVersion never replaces a newer one, except when a read that
-started later shows that time went backwards (etcd restored from a backup, fault 16).
+started later shows that time went backwards (etcd restored from a backup, F16).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Store:
         self._knows_history = False
         # UIDs that ended, newest last: a late event or answer about one of them brings nothing back.
         self._gone: dict[str, None] = {}
-        # Keys that left the watch although our finalizer was on the object: only a read can tell why (fault 61).
+        # Keys that left the watch although our finalizer was on the object: only a read can tell why (F61).
         self._doubted: set[Key] = set()
 
     # What the shell feeds in

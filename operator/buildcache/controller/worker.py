@@ -25,7 +25,7 @@ EVERYWHERE = ""
 """For `Lane.open`: all namespaces."""
 
 LONGEST_REFUSED = 60.0
-"""Seconds between tries while the API server does not take our writes, or while a bug is there (faults 09 and 13)."""
+"""Seconds between tries while the API server does not take our writes, or while a bug is there (F09 and F13)."""
 
 
 HURRIES = 10

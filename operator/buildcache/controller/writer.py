@@ -54,7 +54,7 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The API server could not or would not: try again later. The effect may have happened all the same (fault 10)."""
+    """The API server could not or would not: try again later. The effect may have happened all the same (F10)."""
 
     message: str
     retry_after: float = 0.0
@@ -156,6 +156,20 @@ class Writer:
                 if not token:
                     break
 
+    def missing_kinds(self) -> tuple[str, ...] | Refused:
+        """Return the CRDs that the API server does not serve, in the version that this operator speaks."""
+        result = self._call(self._api.get_api_resources, GROUP, VERSION, _request_timeout=TIMEOUT)
+        match result:
+            case Written(body=resources):
+                served = {item.name for item in getattr(resources, "resources", None) or ()}
+            case Gone():
+                served = set()
+            case Refused():
+                return result
+            case Conflict():
+                return Refused("the API server answered a read with a conflict")
+        return tuple(f"{plural}.{GROUP}" for plural in PLURALS.values() if plural not in served)
+
     def _page(self, kind: KindName, namespace: str, selector: str, token: str) -> Result:
         options = {"label_selector": selector, "limit": PAGE, "_continue": token, "_request_timeout": TIMEOUT}
         if namespace:
@@ -167,7 +181,7 @@ class Writer:
         api = self._api
         call = api.patch_namespaced_custom_object_status if subresource else api.patch_namespaced_custom_object
         _, namespace, name = key_of(kind, body)
-        # The client would send a dict as it likes and a list as a merge patch: the type is always named (kopf.md 1.2).
+        # The client would send a dict as it likes and a list as a merge patch: the type is always named.
         return self._call(
             call,
             GROUP,

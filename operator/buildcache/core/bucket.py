@@ -2,7 +2,7 @@
 
 The clock is an argument, and the caller's lock protects the state.
 
-AWS limits an account, not this operator (aws.md A7): these rates stay below its limits, so that the account's other users have a share.
+AWS limits an account, not this operator: these rates stay below its limits, so that the account's other users have a share.
 """
 
 from __future__ import annotations

@@ -65,7 +65,10 @@ def finished(body: Mapping[str, Any]) -> Finished:
         name=body["metadata"]["name"],
         service=str((body.get("spec") or {}).get("service", "")),
         hit_percent=cache.hit_percent if cache else None,
-        cold=succeeded is not None and succeeded.status == "True" and steps is not None and steps.cached == 0,
+        cold=succeeded is not None
+        and succeeded.status == "True"
+        and steps is not None
+        and steps.total > 0 == steps.cached,
         build_seconds=timing.build_seconds if timing else None,
         saved_seconds=cache.saved_seconds if cache else None,
         completed_at=status.completion_time or "",
@@ -389,7 +392,7 @@ def nothing_found(build: Build, now: datetime) -> Literal["record"] | Wait | Fai
 
 
 def trusted_task(build_status: BuildStatus, cache: BuildCache | None) -> TaskRef | None:
-    """The task that status names, if it can be the Build's own: in the account and region of its BuildCache (threat T18).
+    """The task that status names, if it can be the Build's own: in the account and region of its BuildCache (H18).
 
     That it was started by this Build is checked when ECS has described it, before anything is done to it.
     """

@@ -5,12 +5,12 @@ An end is written once: neither function changes a status that has one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from buildcache.api.build import Build
+from buildcache.api.build import Build, CacheMode
 from buildcache.api.build_status import BuildStatus, CacheResult, Failure, Image, Logs, SourceStatus, Steps, Timing
 from buildcache.api.meta import Condition, Metadata
 
@@ -54,7 +54,7 @@ def succeeded(status: BuildStatus, build: Build, evidence: Evidence, at: Stamp) 
         return status
     report = evidence.report or Report()
     cache = _cache_result(status.cache, build, report, evidence.history)
-    conditions = _cache_used(status.conditions, cache, report, at)
+    conditions = _cache_used(status.conditions, cache, report, build.spec.cache.mode, at)
     conditions = set_condition(
         conditions,
         ConditionType.SUCCEEDED,
@@ -188,7 +188,7 @@ def _cache_trouble(report: Report) -> tuple[Reason, str] | None:
 
 
 def _cache_used(
-    conditions: Sequence[Condition], cache: CacheResult | None, report: Report, at: Stamp
+    conditions: Sequence[Condition], cache: CacheResult | None, report: Report, mode: CacheMode, at: Stamp
 ) -> tuple[Condition, ...]:
     known = find_condition(conditions, ConditionType.CACHE_USED)
     if known is not None and known.status == "False":
@@ -200,13 +200,34 @@ def _cache_used(
         # Nobody knows: no condition is truer than one that guesses.
         return remove_condition(conditions, ConditionType.CACHE_USED)
     else:
-        total, cached = report.steps
-        used, message = True, f"{cached} of {total} steps from {cache.ref if cache and cache.ref else 'the cache'}"
-        reason = Reason.COLD if cached == 0 else Reason.HIT if cached == total else Reason.PARTIAL_HIT
+        used, reason = True, _worth(*report.steps)
+        message = "; ".join(_told(cache, report, reason, mode))
     message += unmounted
     return set_condition(
         conditions, ConditionType.CACHE_USED, used, reason, message, generation=at.generation, now=at.now
     )
+
+
+def _worth(total: int, cached: int) -> Reason:
+    if total == 0:
+        return Reason.NOTHING_TO_CACHE
+    return Reason.COLD if cached == 0 else Reason.HIT if cached == total else Reason.PARTIAL_HIT
+
+
+def _told(cache: CacheResult | None, report: Report, reason: Reason, mode: CacheMode) -> Iterator[str]:
+    """What the message of a cache that was used says, part by part."""
+    total, cached = report.steps or (0, 0)
+    if reason is Reason.NOTHING_TO_CACHE:
+        yield "the build has no step that this engine caches"
+    else:
+        yield f"{cached} of {total} steps from {cache.ref if cache and cache.ref else 'the cache'}"
+    if report.steps_of_the_end:
+        yield "the log is too long to be read whole, so the numbers are of its end"
+    if reason is Reason.COLD and mode == "ReadOnly" and report.engine == "Kaniko":
+        # It takes whatever keeps it from a layer for a layer that is not there, and of a build that writes nothing no push tells more.
+        yield "Kaniko does not tell a cache that it cannot read from one that has no such layer"
+    if report.doubt:
+        yield report.doubt
 
 
 def _first_start(task: Task, report: Report | None, now: datetime) -> datetime | None:

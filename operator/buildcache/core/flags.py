@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from buildcache.api.build import BuildSpec
+from buildcache.api.ecr import ecr_host
 from buildcache.api.executor import (
     SAFE_COPY_KEYS,
     SCOPED_DOCKERIGNORE,
@@ -40,9 +41,6 @@ layers, so the volume is below Kaniko's directory, which is never part of an ima
 ENGINE_ENVIRONMENT: Mapping[str, Mapping[str, str]] = {"Docker": {"DOCKER_BUILDKIT": "1"}}
 """What an engine's container always has, with the cache on or off."""
 
-_ECR_HOST = re.compile(
-    r"[0-9]{12}\.(dkr\.ecr(-fips)?\.[a-z0-9-]+\.amazonaws\.com(\.cn)?|dkr-ecr\.[a-z0-9-]+\.on\.aws)", re.ASCII
-)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _TAG_LENGTH = 128
 
@@ -164,12 +162,6 @@ def tag(service: str, suffix: str, platform: str | None = None) -> str:
     unique = f"-{hashlib.sha256(service.encode()).hexdigest()[:8]}"
     readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", service).lstrip(".-")[: _TAG_LENGTH - len(unique + end)].rstrip(".-")
     return (readable or "svc") + unique + end
-
-
-def ecr_host(reference: str) -> str | None:
-    """The registry host of an image reference or repository URI when that is ECR, else None."""
-    host = reference.partition("/")[0]
-    return host if _ECR_HOST.fullmatch(host) else None
 
 
 def efs_volume(scope: Scope) -> dict[str, Any]:
@@ -324,7 +316,8 @@ def _warnings(executor: Executor, export: Export, build: BuildSpec, *, writes: b
         if kaniko_options(executor).release < SAFE_COPY_KEYS:
             yield Notice(
                 f"spec.executors[{executor.name}].kaniko.version",
-                "is older than 1.28.1: its cache keys can collide, and a layer of another build argument can be used",
+                "is older than 1.28.1: its cache keys can collide, so that a layer of another build argument is used, and they take "
+                "no notice of a change inside a heredoc (RUN <<EOF, COPY <<EOF)",
             )
         if build.platforms and build.platforms[0] != executor.platform:
             yield Notice(

@@ -19,6 +19,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z")
 """RFC 3339, in UTC only."""
+_VERSION = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}")
 _MAX = 2**53
 """Largest integer that every JSON reader keeps exact."""
 
@@ -41,6 +42,13 @@ class Report:
     """When the first container began."""
     source_seconds: int | None = None
     build_seconds: int | None = None
+    kaniko_version: tuple[int, ...] | None = None
+    copy_layers: bool = False
+    """As the attempt was started: the BuildCache may have changed since."""
+    steps_of_the_end: bool = False
+    """The steps are those of the end of a log that was too long to read."""
+    doubt: str = ""
+    """What the engine cannot promise of the layers that it took from the cache."""
 
 
 def parse(lines: Iterable[str]) -> Report | None:
@@ -77,6 +85,8 @@ def _report(text: str) -> Report | None:
         started_at=_moment(data.get("startedAt")),
         source_seconds=_count(data.get("sourceSeconds")),
         build_seconds=_count(data.get("buildSeconds")),
+        kaniko_version=_version(data.get("kanikoVersion")),
+        copy_layers=data.get("copyLayers") is True,
     )
 
 
@@ -100,6 +110,11 @@ def _flag(value: Any) -> bool | None:
 
 def _match(pattern: re.Pattern[str], value: Any) -> str | None:
     return value if isinstance(value, str) and pattern.fullmatch(value) else None
+
+
+def _version(value: Any) -> tuple[int, ...] | None:
+    text = _match(_VERSION, value)
+    return None if text is None else tuple(int(part) for part in text.split("."))
 
 
 def _moment(value: Any) -> datetime | None:

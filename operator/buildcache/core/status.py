@@ -1,6 +1,6 @@
 """Conditions and their reasons: the part of `status` that people and tools decide by.
 
-Both passes build their status with these pure functions. The reasons are part of the API (api.md section 4): the sets are closed, and
+Both passes build their status with these pure functions. The reasons are part of the API: the sets are closed, and
 a test holds every condition to its set. kstatus: `Reconciling` while work is in progress, `Stalled` when a person must act, never both.
 """
 
@@ -127,6 +127,7 @@ class Reason(StrEnum):
     HIT = "Hit"
     PARTIAL_HIT = "PartialHit"
     COLD = "Cold"
+    NOTHING_TO_CACHE = "NothingToCache"
     NOT_READY = "NotReady"
     NOT_REQUESTED = "NotRequested"
     IMPORT_FAILED = "ImportFailed"
@@ -224,6 +225,7 @@ BUILD_REASONS: Mapping[ConditionType, frozenset[Reason]] = {
             Reason.HIT,
             Reason.PARTIAL_HIT,
             Reason.COLD,
+            Reason.NOTHING_TO_CACHE,
             Reason.DISABLED,
             Reason.NOT_READY,
             Reason.NOT_REQUESTED,

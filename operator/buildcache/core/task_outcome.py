@@ -1,4 +1,4 @@
-"""Why a task stopped, from what ECS says of it (aws.md A9): the rules and their order. The Build pass asks once the task is STOPPED.
+"""Why a task stopped, from what ECS says of it: the rules and their order. The Build pass asks once the task is STOPPED.
 
 Order matters. An interruption comes first, because a process that traps SIGTERM ends with 0. Exit codes come before the stop code,
 because what a container itself did is surer than ECS's summary of the task. Containers are told apart by name.
@@ -157,7 +157,7 @@ def _build_ended(task: Task, build: TaskContainer, code: int) -> Failed | None:
     if task.stop_code == "UserInitiated" and code in (_KILLED, _TERMINATED):
         return _stopped_by_others(task, code)
     if code == _KILLED:
-        # Nobody asked for the stop, so the kernel killed it; the agent does not always say why (fault 31).
+        # Nobody asked for the stop, so the kernel killed it; the agent does not always say why (F31).
         return _memory(build, code, BUILD)
     return Failed(
         Reason.BUILD_STEP_FAILED,

@@ -23,7 +23,7 @@ _PHASES: Mapping[str, Phase] = {
 _ARN = re.compile(r"arn:(aws[a-z-]*):ecs:([a-z0-9-]+):([0-9]{12}):task/([A-Za-z0-9_-]{1,255})/([A-Za-z0-9-]{1,64})")
 
 MISSING_GRACE = timedelta(minutes=5)
-"""ECS reads are stale after writes: so long a task that ECS does not know is nothing to mention (aws.md A4)."""
+"""ECS reads are stale after writes: so long a task that ECS does not know is nothing to mention (T50)."""
 
 RECORD_LIFE = timedelta(hours=1)
 """ECS shows a stopped task for at least this long."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from buildcache.api.build import Build
 from buildcache.api.cache import BuildCacheSpec
+from buildcache.api.ecr import ecr_host
 from buildcache.api.executor import Executor
 
 from . import engines, names
@@ -26,8 +28,8 @@ from .flags import (
     Flags,
     Scope,
     buildkit_options,
-    ecr_host,
     efs_volume,
+    kaniko_options,
 )
 from .names import Identity
 from .status import Reason
@@ -48,7 +50,13 @@ OVERRIDES_LIMIT = 8192
 BUILDER = "buildcache"
 _BUILDX_STATE = "/var/lib/buildcache/buildx"
 _DOCKER_SOCKET = "/var/run/docker.sock"
-_BUILDKIT_SOCKET = "/run/buildkit/buildkitd.sock"
+_BUILDKIT_FOLDER = "/run/buildkit"
+
+_CONNECT_RETRIES = "150"
+"""How often buildctl-daemonless.sh looks for its daemon, with pauses that grow by 20 ms: four minutes. Its own 10 are two seconds."""
+
+_PATIENT: Mapping[str, str] = {"mode": "non-blocking", "max-buffer-size": "25m"}
+"""Log options of containers that must not stand still when CloudWatch does; their lines wait in a buffer."""
 
 _FETCH_RESERVATION, _REPORT_RESERVATION = 128, 64
 """MiB. The containers run one after another, but ECS adds up their reservations and refuses more than the task has."""
@@ -88,14 +96,12 @@ def task_definition(
     runner_image: str,
 ) -> TaskDefinition:
     """The task definition of an executor; `mounting` makes of it the one that mounts a scope."""
-    logs = _logs(identity, spec)
     fargate = executor.launch_type == "Fargate"
     runner = {
         "image": runner_image,
         "entryPoint": ["python", "-m", "buildcache.runner"],
         "user": "0",  # a task volume belongs to root, and so does what the engine leaves there
         "mountPoints": [_workspace_mount(RUNNER_WORKSPACE)],
-        "logConfiguration": logs,
     }
     host_volumes = _host_volumes(executor)
     request: dict[str, Any] = {
@@ -113,7 +119,9 @@ def task_definition(
                 "name": FETCH,
                 "command": ["fetch"],
                 "essential": False,
+                "environment": _pairs(_fetch_environment(spec)),
                 "memoryReservation": _FETCH_RESERVATION,
+                "logConfiguration": _logs(identity, spec, _PATIENT),
             },
             {
                 "name": BUILD,
@@ -129,7 +137,7 @@ def task_definition(
                     _workspace_mount(WORKSPACE[executor.engine]),
                     *(_mount(name, path) for name, _, path in host_volumes),
                 ],
-                "logConfiguration": logs,
+                "logConfiguration": _logs(identity, spec, _PATIENT),
             },
             {
                 **runner,
@@ -138,6 +146,7 @@ def task_definition(
                 "essential": True,
                 "dependsOn": [{"containerName": BUILD, "condition": "COMPLETE"}],
                 "memoryReservation": _REPORT_RESERVATION,
+                "logConfiguration": _logs(identity, spec, {"mode": "blocking"}),
             },
         ],
     }
@@ -247,6 +256,9 @@ def _overrides(executor: Executor, build: Build, flags: Flags, command: Sequence
     if registries:
         fetch["REGISTRIES"] = ",".join(registries)
     report: dict[str, str] = {"ENGINE": executor.engine}
+    if executor.engine == "Kaniko":
+        options = kaniko_options(executor)
+        report |= {"KANIKO_VERSION": options.version, "KANIKO_COPY_LAYERS": "true" if options.copy_layers else "false"}
     if spec.output.images:
         report["IMAGES"] = ",".join(spec.output.images)
     container: dict[str, Any] = {"name": BUILD, "command": list(command[1:])}  # the entry point is the program
@@ -283,6 +295,15 @@ def _entry_point(executor: Executor) -> tuple[str, ...]:
     return ("buildctl",) if buildkit_options(executor).socket_path else ("buildctl-daemonless.sh",)
 
 
+def _fetch_environment(spec: BuildCacheSpec) -> dict[str, str]:
+    """What `fetch` has from the BuildCache; a Build's own registries come with its request."""
+    # Both, since boto3 reads only the second: agents before 1.104 give a task neither, later ones nothing beside one that is there.
+    environment = {"AWS_REGION": spec.region, "AWS_DEFAULT_REGION": spec.region}
+    if spec.registries:
+        environment["FURTHER_REGISTRIES"] = ",".join(spec.registries)
+    return environment
+
+
 def _engine_environment(executor: Executor) -> dict[str, str]:
     environment = {
         "DOCKER_CONFIG": f"{WORKSPACE[executor.engine]}/.docker",
@@ -291,8 +312,11 @@ def _engine_environment(executor: Executor) -> dict[str, str]:
     if executor.engine == "Docker":
         # The builder's record lives on the host beside the builder itself: each task of the host finds the same one.
         environment |= {"BUILDX_BUILDER": BUILDER, "BUILDX_CONFIG": _BUILDX_STATE}
-    if buildkit_options(executor).socket_path:
-        environment["BUILDKIT_HOST"] = f"unix://{_BUILDKIT_SOCKET}"
+    if executor.engine == "BuildKit":
+        if socket := buildkit_options(executor).socket_path:
+            environment["BUILDKIT_HOST"] = f"unix://{_BUILDKIT_FOLDER}/{posixpath.basename(socket)}"
+        else:
+            environment["BUILDCTL_CONNECT_RETRIES_MAX"] = _CONNECT_RETRIES
     return environment
 
 
@@ -301,7 +325,8 @@ def _host_volumes(executor: Executor) -> tuple[tuple[str, str, str], ...]:
     if executor.engine == "Docker":
         return (("docker-socket", _DOCKER_SOCKET, _DOCKER_SOCKET), ("buildx", _BUILDX_STATE, _BUILDX_STATE))
     if socket := buildkit_options(executor).socket_path:
-        return (("buildkit-socket", socket, _BUILDKIT_SOCKET),)
+        # Of the socket itself Docker would make a directory, as root, where buildkitd does not run yet.
+        return (("buildkit", posixpath.dirname(socket), _BUILDKIT_FOLDER),)
     return ()
 
 
@@ -317,13 +342,15 @@ def _workspace_mount(path: str) -> dict[str, Any]:
     return _mount("workspace", path)
 
 
-def _logs(identity: Identity, spec: BuildCacheSpec) -> dict[str, Any]:
+def _logs(identity: Identity, spec: BuildCacheSpec, delivery: Mapping[str, str]) -> dict[str, Any]:
+    """Where a container's lines go. `delivery` is always said: what ECS does otherwise differs by account and date."""
     return {
         "logDriver": "awslogs",
         "options": {
             "awslogs-group": names.log_group_name(identity),
             "awslogs-region": spec.region,
             "awslogs-stream-prefix": STREAM_PREFIX,
+            **delivery,
         },
     }
 

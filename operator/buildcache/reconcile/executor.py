@@ -31,7 +31,7 @@ _TAIL_LINES = 100
 STARTS = {"EC2": (25.0, 80.0), "Fargate": (18.0, 80.0)}
 STOPS = (10.0, 15.0)
 """Calls a second and at once, for each region: RunTask by launch type, StopTask. All of them share 40 and 100 of the account, and
-Fargate starts 20 tasks a second of it (aws.md A7). Together they stay below that, and above the 20 Builds a second of one busy cluster:
+Fargate starts 20 tasks a second of it. Together they stay below that, and above the 20 Builds a second of one busy cluster:
 at a rate that is just met, the delay of one stall would stay for ever."""
 
 
@@ -106,7 +106,7 @@ class EcsExecutor:
             if answer.started_by == uid:
                 self._poller.told(answer, place(ref), uid, now)
             else:
-                # Of a task that has stopped since, the same request gets no more than its ARN and state (aws.md A1).
+                # Of a task that has stopped since, the same request gets no more than its ARN and state.
                 self._poller.latest(answer.arn, place(ref), uid, now)
         return answer
 
@@ -135,7 +135,7 @@ class EcsExecutor:
 
     def report(self, ref: TaskRef, group: str) -> Report | None:
         """What was read with others, else GetLogEvents, once when the line is there; of Kaniko, which tells no more of its
-        steps than its log, once more.
+        steps than its log, once more for each megabyte of that.
         """
         logs = self._session.region(ref.region).logs
         found = self._reports.take(ref.arn)
@@ -145,8 +145,8 @@ class EcsExecutor:
             )
             found = report.parse(lines or ())
         if found is not None and found.engine == "Kaniko":
-            log = task_logs.last_lines(logs, group, ref.stream(BUILD), kaniko_log.MAX_LINES)
-            found = kaniko_log.completed(found, log or ())
+            log = task_logs.log(logs, group, ref.stream(BUILD), kaniko_log.kept, kaniko_log.MAX_CHARACTERS)
+            found = kaniko_log.completed(found, log.lines, whole=log.whole)
         return found
 
     def log_tail(self, ref: TaskRef, group: str, container: str) -> str:

@@ -50,7 +50,7 @@ class Follower:
             told = build_status.troubled(status, one_line(sighting.trouble, MESSAGE), case.at)
             return changed(status, told, again_after=TROUBLE_PERIOD)
         if seen.started_by != case.uid:
-            # A status that points at somebody else's task (threat T18): nothing is done to that task.
+            # A status that points at somebody else's task (H18): nothing is done to that task.
             self._executor.forget(ref, case.uid)
             return None
         if seen.phase != "Stopped":

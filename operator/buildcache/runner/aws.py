@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,8 +21,19 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 _URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/([A-Za-z0-9!_.*()/+=@-]{1,1024})")
+_SUFFIXES = (
+    "amazonaws.com",
+    "amazonaws.com.cn",
+    "amazonaws.eu",
+    "c2s.ic.gov",
+    "sc2s.sgov.gov",
+    "csp.hci.ic.gov",
+    "cloud.adc-e.uk",
+)
+"""DNS suffixes of AWS's partitions."""
 _ECR_HOST = re.compile(
-    r"[0-9]{12}\.(?:dkr\.ecr(?P<fips>-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?|dkr-ecr\.(?P<region2>[a-z0-9-]+)\.on\.aws)"
+    rf"[0-9]{{12}}\.(?:dkr\.ecr(?P<fips>-fips)?\.(?P<region>[a-z0-9-]+)\.(?:{'|'.join(map(re.escape, _SUFFIXES))})"
+    r"|dkr-ecr\.(?P<region2>[a-z0-9-]+)\.on\.aws)"
 )
 _CONFIG = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 5})
 _FIPS = _CONFIG.merge(Config(use_fips_endpoint=True))
@@ -79,31 +91,77 @@ def download(client: S3Client, uri: str, version_id: str | None, target: Path, *
         raise _failure(error, f"read {named}", f"there is no object {named}") from error
 
 
-def logins(hosts: Iterable[str], client: Callable[[str | None, bool], ECRClient]) -> Mapping[str, str]:
+def logins(
+    hosts: Iterable[str],
+    further: Iterable[str],
+    client: Callable[[str | None, bool], ECRClient],
+    *,
+    warn: Callable[[str], None],
+) -> Mapping[str, str]:
     """A login for each registry that is ECR; host → base64 of user:password, as Docker's configuration wants it.
+
+    `hosts` are those that the build cannot do without. Its Dockerfile may name others: the account's own registry, and `further` ones.
+    Whether it does is not known here, so without a login for one of them the build goes on, and `warn` tells why there is none.
 
     The token opens every repository the task role may use, so it is written only for hosts that AWS itself runs: those with ECR's
     names, and the endpoint that the token's answer names. Another registry that a user put into an image name gets none.
     """
     found: dict[str, str] = {}
-    tokens: dict[tuple[str | None, bool], tuple[str, str]] = {}
+    tokens: dict[_Where, _Token | FetchError] = {}
     for host in hosts:
         match = _ECR_HOST.fullmatch(host)
-        where = (match["region"] or match["region2"], bool(match["fips"])) if match else (None, False)
-        if where not in tokens:
-            tokens[where] = _token(client(*where), host)
-        token, endpoint = tokens[where]
-        if match or host == endpoint:
-            found[host] = token
+        token = _token(_where(match), host, client, tokens)
+        if isinstance(token, FetchError):
+            raise token
+        if match or host == token.endpoint:
+            found[host] = token.login
+    own = _token(_where(None), "of the account", client, tokens)
+    if isinstance(own, FetchError):
+        warn(str(own))
+    elif own.endpoint:
+        found[own.endpoint] = own.login
+    for host in further:
+        match = _ECR_HOST.fullmatch(host)
+        if match is None:
+            warn(f"the registry {host} is not of ECR: it gets no login")
+            continue
+        token = _token(_where(match), host, client, tokens)
+        if isinstance(token, FetchError):
+            warn(str(token))
+        else:
+            found[host] = token.login
     return found
 
 
-def _token(client: ECRClient, host: str) -> tuple[str, str]:
-    try:
-        data = client.get_authorization_token()["authorizationData"][0]
-    except (ClientError, BotoCoreError) as error:
-        raise _failure(error, f"get a login for the registry {host}", f"there is no registry {host}") from error
-    return data["authorizationToken"], urlsplit(data.get("proxyEndpoint", "")).netloc
+_Where = tuple[str | None, bool]
+"""Region of a registry, None for the task's own, and whether its endpoint is a FIPS one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    login: str
+    endpoint: str
+    """The host that AWS says it is for: the account's registry."""
+
+
+def _where(match: re.Match[str] | None) -> _Where:
+    return (match["region"] or match["region2"], bool(match["fips"])) if match else (None, False)
+
+
+def _token(
+    where: _Where,
+    host: str,
+    client: Callable[[str | None, bool], ECRClient],
+    known: dict[_Where, _Token | FetchError],
+) -> _Token | FetchError:
+    """Ask each place once, also when it does not answer: that takes its time."""
+    if where not in known:
+        try:
+            data = client(*where).get_authorization_token()["authorizationData"][0]
+            known[where] = _Token(data["authorizationToken"], urlsplit(data.get("proxyEndpoint", "")).netloc)
+        except (ClientError, BotoCoreError) as error:
+            known[where] = _failure(error, f"get a login for the registry {host}", f"there is no registry {host}")
+    return known[where]
 
 
 def _failure(error: ClientError | BotoCoreError, doing: str, absent: str) -> FetchError:

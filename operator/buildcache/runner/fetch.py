@@ -1,7 +1,7 @@
 """`fetch`: the first container of a build task. Source into the workspace, registry logins beside it, or an exit code that says why not.
 
 Everything it is told comes as environment variables of the task's override: SOURCE (JSON of the Build's source), CONTEXT_DIR,
-DOCKERFILE and REGISTRIES (hosts, joined by commas).
+DOCKERFILE and REGISTRIES (hosts, joined by commas); FURTHER_REGISTRIES comes with the task definition.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def main(
         else:
             _write_inline(source, workspace, context_dir, dockerfile)
         check_tree(workspace.source, context_dir, dockerfile)
-        hosts = [host for host in environment.get("REGISTRIES", "").split(",") if host]
-        workspace.write_logins(aws.logins(hosts, ecr))
+        hosts, further = _hosts(environment, "REGISTRIES"), _hosts(environment, "FURTHER_REGISTRIES")
+        workspace.write_logins(aws.logins(hosts, further, ecr, warn=_warn))
         finished = clock()
         workspace.write_source({"commit": commit, "startedAt": _time(started), "finishedAt": _time(finished)})
         print(f"fetch: ready after {finished - started:.1f} s" + (f", commit {commit}" if commit else ""), flush=True)
@@ -74,6 +74,14 @@ def main(
     finally:
         shutil.rmtree(workspace.scratch, ignore_errors=True)
     return 0
+
+
+def _hosts(environment: Mapping[str, str], name: str) -> list[str]:
+    return [host for host in environment.get(name, "").split(",") if host]
+
+
+def _warn(message: str) -> None:
+    print(f"fetch: {one_line(message)}", flush=True)
 
 
 def _fail(code: int, message: str) -> int:

@@ -22,6 +22,7 @@ MAX_LINE = 4096
 _MAX_ERROR = 256
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _ENGINE = re.compile(r"BuildKit|Docker|Kaniko")
+_VERSION = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 """As fetch writes it."""
@@ -29,16 +30,17 @@ _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0
 
 def main(environment: Mapping[str, str], workspace: Workspace, *, write: Callable[[str], None]) -> int:
     """Writes the line; always 0."""
-    write(line(workspace, environment.get("ENGINE")))
+    write(line(workspace, environment))
     return 0
 
 
-def line(workspace: Workspace, engine: str | None = None) -> str:
+def line(workspace: Workspace, environment: Mapping[str, str]) -> str:
     """The report as one line of at most MAX_LINE characters, all of them ASCII."""
-    return PREFIX + json.dumps(_report(workspace, engine), separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    report = _report(workspace, environment)
+    return PREFIX + json.dumps(report, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def _report(workspace: Workspace, engine: str | None) -> Mapping[str, Any]:
+def _report(workspace: Workspace, environment: Mapping[str, str]) -> Mapping[str, Any]:
     metadata = progress.read_object(workspace.out / "metadata.json")
     source = progress.read_object(workspace.out / "source.json")
     metrics = deque(progress.read_lines(workspace.out / "metrics.json"), maxlen=1)
@@ -52,7 +54,10 @@ def _report(workspace: Workspace, engine: str | None) -> Mapping[str, Any]:
     exported = True if "cache.manifest" in metadata else trace.exports.worked
     return {
         "version": 1,
-        "engine": _match(_ENGINE, engine),
+        # What the log of Kaniko, which leaves no such file, is to be read with.
+        "engine": _match(_ENGINE, environment.get("ENGINE")),
+        "kanikoVersion": _match(_VERSION, environment.get("KANIKO_VERSION")),
+        "copyLayers": {"true": True, "false": False}.get(environment.get("KANIKO_COPY_LAYERS", "")),
         "digest": _match(_DIGEST, metadata.get("containerimage.digest", progress.first_line(workspace.out / "digest"))),
         # BuildKit tells the size of the manifest, not of the image.
         "sizeBytes": None,

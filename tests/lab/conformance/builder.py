@@ -107,7 +107,7 @@ class Ran:
     def __init__(self, code: int, output: str, workspace: Workspace) -> None:
         self.code = code
         self.output = output
-        self.report: dict[str, Any] = json.loads(report.line(workspace).removeprefix(report.PREFIX))
+        self.report: dict[str, Any] = json.loads(report.line(workspace, {}).removeprefix(report.PREFIX))
 
     @property
     def steps(self) -> tuple[int, int]:

@@ -173,14 +173,15 @@ class Engine:
             time.sleep(0.02)
 
     def left(self) -> list[str]:
-        """Containers and volumes of this lab."""
+        """Containers, volumes and builders' folders of this lab."""
         wanted = {"label": f"{LABEL}={self.dockerd.label}"}
         containers = self.client.containers.list(all=True, filters=wanted, ignore_removed=True)
         volumes = self.client.volumes.list(filters=wanted)
-        return [item.name for item in (*containers, *volumes)]
+        builders = self.folder.path / "ecs" / "builders"
+        return [item.name for item in (*containers, *volumes)] + [path.name for path in builders.glob("*")]
 
-    def nothing_left(self, seconds: float = 5) -> bool:
-        """A task has stopped a moment before its volume is gone."""
+    def nothing_left(self, seconds: float = 60) -> bool:
+        """A task has stopped a moment before its volume and its builder are gone."""
         deadline = time.monotonic() + seconds
         while self.left():
             if time.monotonic() > deadline:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import image_archive
+from lab import image_archive, loaded_images
 from lab.errors import LabError
 from lab.images import BASE, BUILDKIT, DOCKER, Images
 from lab.registry_push import ids_in_registry
@@ -49,7 +49,34 @@ def test_archives_of_LAB_IMAGES_are_loaded(engine: Engine, tmp_path: Path) -> No
         assert name in said[0]
         assert said[0].endswith(f": loaded from {archive}")
     finally:
-        engine.client.images.remove(name)
+        loaded_images.remove(engine.client, "lab")
+
+
+def test_k10_what_LAB_IMAGES_brought_goes_with_its_lab(engine: Engine, tmp_path: Path) -> None:
+    names = ["lab-test/loaded:2", "lab-test/there-before:1"]
+    for number, name in enumerate(names):
+        engine.client.images.get(BASE).tag(name)
+        with (tmp_path / f"{number}.tar").open("wb") as file:
+            for chunk in engine.client.images.get(name).save(named=name):
+                file.write(chunk)
+    archives = f"{tmp_path}/0.tar:{tmp_path}/1.tar"
+    engine.client.images.remove(names[0])
+    try:
+        for label in ("one", "other"):
+            Images(engine.client, engine.registry.address, print, archives=archives, label=label).ensure()
+        loaded_images.remove(engine.client, "other")
+        assert tags(engine) == {*names}, "it was there when the other lab loaded it"
+        loaded_images.remove(engine.client, "one")
+        assert tags(engine) == {names[1]}, "what the engine had stays, and so does the base of the same content"
+        assert engine.client.images.get(BASE)
+        assert engine.client.images.list(name=loaded_images.MARKS) == []
+    finally:
+        for name in tags(engine):
+            engine.client.images.remove(name)
+
+
+def tags(engine: Engine) -> set[str]:
+    return {tag for image in engine.client.images.list() for tag in image.tags if tag.startswith("lab-test/")}
 
 
 def test_an_archive_that_is_none_is_named_in_the_error(engine: Engine, tmp_path: Path) -> None:

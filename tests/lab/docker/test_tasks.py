@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
+from lab.ecs.docker_runtime import OUT_OF_MEMORY, STOP_TIMEOUT, reason_of
 from tests.lab.docker.engine import Engine, after, shell
 
 pytestmark = pytest.mark.docker
@@ -39,12 +41,24 @@ def test_a_failed_fetch_stops_the_task_before_the_build(engine: Engine) -> None:
     assert result.logs["build"] == []
 
 
-def test_T55_too_much_memory_is_137_and_OutOfMemoryError(engine: Engine) -> None:
+def test_c20_T55_too_much_memory_is_137_and_says_why_where_docker_does(engine: Engine) -> None:
     greedy = "x=aaaaaaaaaaaaaaaa; while :; do x=$x$x$x$x; done"
     result = engine.run(shell("build", greedy, memory=48))
     assert result.exit_codes == {"build": 137}
-    assert result.reasons["build"] is not None
-    assert result.reasons["build"].startswith("OutOfMemoryError")
+    # Docker learns of the kill and of the exit on two ways, and on a busy machine the exit comes first: then ECS has no reason.
+    assert result.reasons["build"] in (OUT_OF_MEMORY, None)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        ({"ExitCode": 137, "OOMKilled": True, "Error": ""}, OUT_OF_MEMORY),
+        ({"ExitCode": 137, "OOMKilled": False, "Error": ""}, None),
+        ({"ExitCode": 1, "OOMKilled": False, "Error": "no such device"}, "no such device"),
+    ],
+)
+def test_c20_the_reason_of_a_container_is_what_docker_says(state: dict[str, Any], reason: str | None) -> None:
+    assert reason_of(state) == reason
 
 
 def test_T53_an_image_that_cannot_be_pulled_fails_the_start(engine: Engine) -> None:
@@ -83,7 +97,7 @@ def test_a_container_deaf_to_SIGTERM_is_killed_after_its_stopTimeout(engine: Eng
     result = engine.ended(task)
     assert result.exit_codes == {"build": 137}
     assert result.reasons["build"] is None, "killed, but not for its memory"
-    assert 0.9 < time.monotonic() - began < 10
+    assert 0.9 < time.monotonic() - began < STOP_TIMEOUT - 5, "not the default time"
 
 
 def test_a_task_stopped_before_anything_runs_leaves_nothing(engine: Engine) -> None:
@@ -159,6 +173,6 @@ def test_closing_a_runtime_kills_its_tasks_at_once_and_silently(engine: Engine) 
     engine.line(task, "build", "up")
     began = time.monotonic()
     old.close()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < STOP_TIMEOUT - 5, "killed, not asked to stop"
     assert engine.nothing_left()
     assert task.last_status in ("ACTIVATING", "RUNNING")

