@@ -182,10 +182,11 @@ def test_t06_t41_f24_run_task_under_faults_gives_one_task(world: World, kind: st
     assert len(world.tasks_of(shell)) == 1
 
 
-def test_t49_failures_in_a_good_answer_wait(world: World) -> None:
+def test_t49_failures_in_a_good_answer_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("buildcache.reconcile.capacity.FIRST_PAUSE", timedelta(seconds=0.1))
     fault(world, "failures", reason="RESOURCE:MEMORY")
     shell = world.build()
-    assert shell.settle().failed
+    assert shell.settle().again_after == 0.1
     assert shell.succeeded == ("Unknown", "WaitingForCapacity")
     assert world.finish(shell) == ("True", "Completed")
     assert len(world.tasks_of(shell)) == 1
