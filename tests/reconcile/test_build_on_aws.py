@@ -170,7 +170,7 @@ def test_kaniko_tells_its_steps_by_its_log(world: World) -> None:
 def test_finished_build_is_polled_no_more(world: World) -> None:
     shell = world.build()
     world.finish(shell)
-    assert world.poller.next_in() is None
+    assert world.poller.next_in() == {}
 
 
 @pytest.mark.parametrize("kind", ["lost", "reset", "error", "throttle"])
