@@ -135,5 +135,6 @@ def simulate(scenario: Callable[[VirtualLoop], Coroutine[Any, Any, T]]) -> T:
         tasks = asyncio.all_tasks(loop)
         for task in tasks:
             task.cancel()
-        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        if tasks:
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         loop.close()

@@ -90,7 +90,7 @@ class World:
         try:
             yield
         finally:
-            for task in self.shell._tasks:
+            for task in [*self.shell._loops, *self.shell.builds._tasks, *self.shell.caches._tasks]:
                 task.cancel()
 
     def watch(self) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from buildcache.api.meta import FINALIZER
-from buildcache.controller.watches import watch_paths
+from buildcache.controller.watches import BLIND_AFTER, watch_paths
 from tests.fakes.virtual import VirtualLoop, simulate
 
 from .simulation import WORKERS, World
@@ -121,14 +121,14 @@ def test_c2_a_namespace_that_cannot_be_listed_keeps_no_other_closed() -> None:
     assert simulate(scenario) == {"one": 1, "both": 2}
 
 
-def test_c2_closed_lanes_begin_nothing_until_the_view_is_whole_again() -> None:
+def test_c2_p6_nothing_begins_while_the_watches_are_closed_and_all_of_it_when_they_are_open_again() -> None:
     async def scenario(loop: VirtualLoop) -> tuple[int, int]:
         world = World(loop, HERE, takes=lambda uid: 100_000)
         cache = world.cache("shop", HERE)
         async with world.running():
             await asyncio.sleep(5)
             world.watches.close_all()
-            world.shell.close("")
+            await asyncio.sleep(BLIND_AFTER + 2)
             world.build("web", cache)
             await asyncio.sleep(60)
             blind = len(world.regions[HERE].asked)

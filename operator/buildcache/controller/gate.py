@@ -26,7 +26,7 @@ SAID_AFTER = 10.0
 
 
 class Gate:
-    """Opens namespaces. `read` brings everything of a kind and namespace into the store and tells whether it could."""
+    """Opens and closes namespaces. `read` brings everything of a kind and namespace into the store and tells whether it could."""
 
     def __init__(
         self,
@@ -34,20 +34,24 @@ class Gate:
         namespaces: Iterable[str],
         read: Callable[[KindName, str], Awaitable[bool]],
         open_lanes: Callable[[str], None],
+        close_lanes: Callable[[str], None],
     ) -> None:
         self.some_open = asyncio.Event()
         self._watches = watches
-        self._closed = set(namespaces)
+        self._namespaces = tuple(namespaces)
+        self._closed = set(self._namespaces)
         self._read = read
         self._open_lanes = open_lanes
+        self._close_lanes = close_lanes
         self._pauses: dict[str, float] = {}
         self._not_before: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Open each namespace once its view is whole; goes on for as long as one is closed."""
+        """Open each namespace once its view is whole, close it while it is blind, and open it anew: what was missed is in a new list."""
         loop = asyncio.get_running_loop()
         began, said_after = loop.time(), SAID_AFTER
         while True:
+            self._close_blind()
             for namespace in sorted(self._closed):
                 if self._watches.is_open(namespace) and loop.time() >= self._not_before.get(namespace, 0.0):
                     await self._try(namespace)
@@ -57,9 +61,13 @@ class Gate:
                 logger.warning("no passes yet: not everything is listed and watched", extra={"objects_of": waits})
             await asyncio.sleep(LOOK if self._closed else 1.0)
 
-    def close(self, namespace: str) -> None:
-        """The view of a namespace is not whole any more; it is opened again when it is. The lanes are closed by the caller."""
-        self._closed.add(namespace)
+    def _close_blind(self) -> None:
+        for namespace in self._namespaces:
+            if namespace not in self._closed and not self._watches.sees(namespace):
+                where = namespace or "all namespaces"
+                logger.warning("no passes while nothing is watched", extra={"objects_of": where})
+                self._closed.add(namespace)
+                self._close_lanes(namespace)
 
     async def _try(self, namespace: str) -> None:
         # BuildCaches first: a Build's region is in its cache.
