@@ -13,6 +13,9 @@ KindName = Literal["BuildCache", "Build"]
 
 PLURALS: Mapping[KindName, str] = {"BuildCache": "buildcaches", "Build": "builds"}
 
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+"""Where kubectl keeps a copy of the whole object."""
+
 _WORD = 64
 """Longest text that other objects may have too."""
 
@@ -50,10 +53,12 @@ def identified(body: object) -> bool:
 def slim(body: Body) -> Body:
     """Return the body as it is worth keeping: a third of its size in memory.
 
-    Without `managedFields`, which are of no use here, and with one copy of each word: every JSON document that is read brings its own
-    of field names and reasons.
+    Without `managedFields` and kubectl's copy of it, which are of no use here, and with one copy of each word: every JSON document that is
+    read brings its own of field names and reasons.
     """
     metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
+    if _LAST_APPLIED in (metadata.get("annotations") or {}):
+        metadata["annotations"] = {k: v for k, v in metadata["annotations"].items() if k != _LAST_APPLIED}
     kept: Body = _shared({**body, "metadata": metadata})
     return kept
 

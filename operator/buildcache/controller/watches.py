@@ -119,6 +119,10 @@ class Watches:
 
     # What follows from it
 
+    def is_open(self, namespace: str) -> bool:
+        """Tell whether the watches of a namespace are open now; of all namespaces, when it is empty."""
+        return all(self._watches[path].closed_since is None for path in _paths_of(namespace))
+
     async def wait(self, patience: float) -> bool:
         """Wait until each watch was open once or is refused, but not for ever; tell whether that is so."""
         try:

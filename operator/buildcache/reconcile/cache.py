@@ -388,6 +388,8 @@ class CacheReconciler:
         return usage(self._view.builds_of(cache.metadata.namespace, cache.metadata.name))
 
     def _efficiency(self, cache: BuildCache) -> Efficiency:
+        if cache.status.efficiency is not None and not self._view.knows_history():
+            return cache.status.efficiency  # the finished Builds of before are not listed yet
         return efficiency(self._view.finished_of(cache.metadata.namespace, cache.metadata.name))
 
 
