@@ -17,6 +17,7 @@ from typing import Any
 from buildcache.api.meta import VERSION
 from buildcache.core import scope
 from buildcache.core.admission import concurrency, next_up
+from buildcache.core.cluster_version import complaint
 from buildcache.core.status import Reason
 from buildcache.reconcile.capacity import Capacity
 from buildcache.reconcile.outcome import Reconciler
@@ -36,7 +37,7 @@ from .store import Store
 from .supervision import Supervisor
 from .watches import Watches
 from .worker import EVERYWHERE, Lane
-from .writer import Refused, Writer
+from .writer import Refused, Writer, Written
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,12 @@ EXIT_PATIENCE = 5.0
 
 GUARD_LOOK = 5.0
 """Seconds between looks at whether the watches are stuck."""
+
+ANSWERS_FOR = 60.0
+"""Seconds for which the API server must answer while they are: longer than any pause before a watch is opened again."""
+
+VERSION_UNKNOWN = 30.0
+"""Seconds until the API server, which did not tell its version, is asked again."""
 
 CREDENTIALS_MISSING, CREDENTIALS_FOUND = 10.0, 60.0
 """Seconds between looks at the operator's own AWS credentials. A look at good ones makes no call."""
@@ -168,6 +175,7 @@ class Shell:
             "finished Builds": self._finish,
             "credentials": self._check_credentials,
             "events": self._events.run,
+            "cluster version": self._check_version,
             "watch guard": lambda: self._guard(give_up),
         }
         self._loops = [self._supervisor.start(name, body) for name, body in loops.items()]
@@ -186,13 +194,21 @@ class Shell:
         return self._supervisor.problems()
 
     async def _guard(self, give_up: Callable[[], None]) -> None:
-        """Give up when a watch stays closed for minutes although the API server answers and serves our kinds.
+        """Give up when a watch stays closed for minutes although the API server answers and serves our kinds all the while.
 
-        Not while the API server is away: a new process would find the same, and kubelet would wait longer before each start.
+        Not while the API server is away, nor when it has just come back: a new process would find the same, and kubelet would wait
+        longer before each start.
         """
+        loop = asyncio.get_running_loop()
+        answers_since: float | None = None
         while True:
             await asyncio.sleep(GUARD_LOOK)
-            if self.watches.is_stuck() and await asyncio.to_thread(self._writer.missing_kinds) == ():
+            if not self.watches.is_stuck() or await asyncio.to_thread(self._writer.missing_kinds) != ():
+                answers_since = None
+                continue
+            if answers_since is None:
+                answers_since = loop.time()
+            if loop.time() - answers_since > ANSWERS_FOR:
                 logger.error("the API server answers, but a watch stays closed; ending, so that a new process tries")
                 give_up()
 
@@ -216,6 +232,16 @@ class Shell:
             problem = await asyncio.to_thread(self._credentials)
             self.health.report("aws", problem)
             await asyncio.sleep(CREDENTIALS_MISSING if problem else CREDENTIALS_FOUND)
+
+    async def _check_version(self) -> None:
+        while True:
+            match await asyncio.to_thread(self._writer.cluster_version):
+                case Written(body=version):
+                    if said := complaint(version):
+                        self.health.remark(said)
+                    return
+                case _:
+                    await asyncio.sleep(VERSION_UNKNOWN)
 
     def _open(self, namespace: str) -> None:
         self.builds.open(namespace)
