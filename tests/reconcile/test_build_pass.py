@@ -101,12 +101,21 @@ def test_t09_t71_crash_at_run_task_gives_one_task(when: Any) -> None:
 
 def test_crash_before_the_status_write_gives_one_task() -> None:
     world = World()
-    world.shell.lose_status = True
+    world.shell.lose_launch = True
     world.shell.settle()
-    assert world.shell.status == {"observedGeneration": -1}
+    arn = world.ecs.only().arn
+    assert arn not in str(world.shell.status)
     world.restart()
     world.shell.later(minutes=2)
-    assert world.shell.status["attempts"][0]["taskARN"] == world.ecs.only().arn
+    assert world.shell.status["attempts"][0]["taskARN"] == arn == world.ecs.only().arn
+
+
+def test_crash_before_the_note_of_the_cluster_starts_nothing() -> None:
+    world = World()
+    world.shell.lose_status = True
+    world.shell.pass_once()
+    assert world.shell.status == {"observedGeneration": -1}
+    assert world.ecs.requests == []
 
 
 def test_lost_status_of_a_running_build_is_found_again() -> None:

@@ -32,6 +32,9 @@ THROUGHPUT_PAUSE = 3600.0
 
 _MESSAGE_LIMIT = 400
 
+SIGN_IN = ("AssumeRole", "AssumeRoleWithWebIdentity")
+"""What botocore itself calls when credentials are due, inside of whatever call needs them: its errors are of the operator's set-up."""
+
 
 class Absent(Exception):
     """The thing is not there: the end of a deletion, the start of a creation."""
@@ -82,6 +85,7 @@ _TABLE: Mapping[Answer, tuple[str, ...]] = {
         *THROTTLING,
         # AWS is in trouble
         "DependencyTimeout",
+        "IDPCommunicationError",  # STS cannot reach the cluster's OIDC issuer
         "InsufficientThroughputCapacity",
         "InternalError",
         "InternalFailure",
@@ -246,6 +250,8 @@ def translated(operation: str, resource: str = "") -> Iterator[None]:
         told = error.response.get("Error", {})
         code, message = str(told.get("Code", "")), str(told.get("Message", ""))[:_MESSAGE_LIMIT]
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        if error.operation_name in SIGN_IN and CODES.get(code) is not Answer.UNAVAILABLE and status < 500:
+            raise Denied(_sign_in_advice(code), operation=f"sts:{error.operation_name}", resource="") from error
         _raise(answer_of(code, message, status, operation), code, message, operation, resource, error)
     except (NoCredentialsError, PartialCredentialsError) as error:
         message = "the operator has no AWS credentials: give its service account a role (IRSA or Pod Identity)"
@@ -257,6 +263,28 @@ def translated(operation: str, resource: str = "") -> Iterator[None]:
         # ResponseParserError is neither a ClientError nor a BotoCoreError; it is what an HTML page becomes.
         message = f"no usable answer ({type(error).__name__})"
         raise Unavailable(message, operation=operation, resource=resource) from error
+    except OSError as error:
+        # After BotoCoreError, of which the timeouts are OSErrors too: this is the token of the web identity, read when credentials are due.
+        message = (
+            f"cannot read {error.filename or 'the web identity token'} ({error.strerror}), which the operator signs in to AWS with:"
+            " check AWS_WEB_IDENTITY_TOKEN_FILE, the projected volume of its Pod and fsGroup in its securityContext"
+        )
+        raise Denied(message, operation="sts:AssumeRoleWithWebIdentity", resource="") from error
+
+
+def _sign_in_advice(code: str) -> str:
+    match code:
+        case "InvalidIdentityToken" | "IDPRejectedClaim":
+            advice = (
+                "register this cluster's OIDC issuer as an identity provider in IAM, with audience sts.amazonaws.com"
+            )
+        case "AccessDenied" | "AccessDeniedException":
+            advice = (
+                "the trust policy of its role must name this cluster's OIDC provider and the operator's service account"
+            )
+        case _:
+            advice = "check the role ARN in the annotation of its service account, and the role's trust policy"
+    return f"{code}: the operator cannot sign in to AWS; {advice} (manifests/aws)"
 
 
 def _raise(answer: Answer, code: str, message: str, operation: str, resource: str, error: ClientError) -> None:
