@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import NoReturn
 
 import kopf
 import pytest
@@ -20,7 +21,7 @@ from buildcache import handlers
 from tests.fakes.builds import cache_body
 from tests.fakes.kube import FakeKube
 
-from .conftest import KUBECONFIG
+from .conftest import KUBECONFIG, Start
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,6 +44,17 @@ def test_kopf_is_never_asked_to_change_an_object() -> None:
     assert not list(registry._spawning.get_all_handlers())
     assert not list(registry._indexing.get_all_handlers())
     assert not list(registry._webhooks.get_all_handlers())
+
+
+async def test_p1_the_pods_user_needs_no_name(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(uid: int = 65532) -> NoReturn:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    async with start():
+        pass  # the watches are open
 
 
 def free_port() -> int:
