@@ -204,7 +204,7 @@ def observed_caches(draw: st.DrawFn, want: DesiredCache, *, foreign: bool) -> Ob
     mounts: tuple[MountTarget, ...] = ()
     if file_system is not None and file_system.state in ("available", "updating"):
         mounts = tuple(draw(mount_targets(zone)) for zone in zones)
-    if any(CACHE_GROUP in mount.groups for mount in mounts) and cache_group is None:
+    if any(CACHE_GROUP in (mount.groups or ()) for mount in mounts) and cache_group is None:
         # AWS does not let a group go that a mount target is in.
         cache_group = SecurityGroup(CACHE_GROUP, owned=file_system is not None and file_system.owned)
     points: tuple[AccessPoint, ...] = ()

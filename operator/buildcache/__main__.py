@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime
+from typing import NoReturn
 
 from buildcache import __version__, handlers
 from buildcache.aws.clients import Session
@@ -19,7 +20,7 @@ from buildcache.controller.endpoints import METRICS, TEXT, Answer, Endpoints
 from buildcache.controller.health import Health
 from buildcache.controller.shell import EXTRA_THREADS, Shell
 from buildcache.controller.store import Store
-from buildcache.controller.watches import UNREADY_AFTER, Watches, watch_paths
+from buildcache.controller.watches import Watches, watch_paths
 from buildcache.controller.writer import NoCluster, Writer, connect
 from buildcache.core.build import finished
 from buildcache.reconcile.build import BuildReconciler
@@ -32,6 +33,9 @@ logger = logging.getLogger("buildcache")
 BEAT = 1.0
 BEATLESS = 30.0
 """Seconds without a turn of the event loop after which the process is not alive any more."""
+
+LEAVE_AFTER = 9.0
+"""Seconds after SIGTERM in which the process ends at the latest: users count on ten (F19)."""
 
 
 def main() -> int:
@@ -46,7 +50,7 @@ def main() -> int:
         return explain(str(error), probe_port(os.environ))
     logs.configure(settings.log_format)
     try:
-        return asyncio.run(serve(settings))
+        asyncio.run(serve(settings))
     except NoCluster as error:
         if not _in_a_pod():
             logger.error("no Kubernetes cluster to talk to", extra={"error": str(error)})
@@ -75,13 +79,15 @@ def explain(problem: str, port: int) -> int:
     return 2
 
 
-async def serve(settings: Settings) -> int:
-    """Compose the operator, run it, end it."""
+async def serve(settings: Settings) -> NoReturn:
+    """Compose the operator, run it, end the process."""
     shell = compose(settings)
     stop = asyncio.Event()
     alive = Pulse()
     endpoints = [
-        Endpoints(settings.probe_port, {"/healthz": alive.answer, "/readyz": lambda: _readiness(shell)}),
+        Endpoints(
+            settings.probe_port, {"/healthz": lambda: _liveness(alive, shell), "/readyz": lambda: _readiness(shell)}
+        ),
         Endpoints(settings.metrics_port, {"/metrics": lambda: (200, METRICS, shell.metrics.text())}),
     ]
     for endpoint in endpoints:
@@ -96,23 +102,36 @@ async def serve(settings: Settings) -> int:
         },
     )
     # Tasks must be there before kopf starts: it cancels those that are born while it runs.
-    beating = asyncio.create_task(alive.beat(shell, stop), name="pulse")
-    shell.start()
+    tasks = [asyncio.create_task(alive.beat(), name="pulse"), asyncio.create_task(_hasten(stop), name="hasten")]
+    code = 0
+
+    def give_up() -> None:
+        nonlocal code
+        code = 1
+        stop.set()
+
+    shell.start(give_up)
     unwatched = False
     try:
         unwatched = await handlers.watch(shell, settings.namespaces, stop)
     finally:
         ended = await shell.stop() and unwatched
-        beating.cancel()
+        for task in tasks:
+            task.cancel()
         for endpoint in endpoints:
             endpoint.stop()
         logger.info("stopped", extra={"in_order": ended})
-    code = 1 if alive.lost else 0
-    if not ended:
-        # Threads cannot be cancelled, and Python would wait for them: a call to AWS may take longer than kubelet waits.
-        # What they do is as safe as under kill -9.
-        _leave(code)
-    return code
+    # Threads cannot be cancelled, and Python would wait for them: a call to AWS may take longer than kubelet waits.
+    # What they do is as safe as under kill -9.
+    _leave(code)
+
+
+async def _hasten(stop: asyncio.Event) -> None:
+    """Leave some seconds after a signal, whatever still hangs then."""
+    await stop.wait()
+    deadline = threading.Timer(LEAVE_AFTER, _leave, (0,))
+    deadline.daemon = True
+    deadline.start()
 
 
 def compose(settings: Settings) -> Shell:
@@ -121,12 +140,13 @@ def compose(settings: Settings) -> Shell:
     store = Store(finished)
     session = Session(threads)
     executor = EcsExecutor(session)
+    caches = CacheReconciler(session, store, cluster_id=settings.cluster_id, runner_image=settings.runner_image)
     return Shell(
         store=store,
         writer=Writer(connect(threads), user_agent=handlers.USER_AGENT),
         watches=Watches(watch_paths(settings.namespaces), time.monotonic),
-        caches=CacheReconciler(session, store, cluster_id=settings.cluster_id, runner_image=settings.runner_image),
-        builds=BuildReconciler(store, executor, cluster_id=settings.cluster_id),
+        caches=caches,
+        builds=BuildReconciler(store, executor, cluster_id=settings.cluster_id, doubt=caches.doubt),
         poller=executor.poller,
         namespaces=settings.namespaces,
         workers=settings.workers,
@@ -136,42 +156,43 @@ def compose(settings: Settings) -> Shell:
 
 
 class Pulse:
-    """Whether the event loop still turns; asked from another thread."""
+    """Event-loop heartbeat, read by the liveness probe."""
 
     def __init__(self) -> None:
-        self.lost = False
         self._last = time.monotonic()
 
-    async def beat(self, shell: Shell, stop: asyncio.Event) -> None:
-        """Note every second that the loop has had a turn; end the process when it has been blind for minutes."""
+    async def beat(self) -> None:
+        """Note every second that the loop has had a turn."""
         while True:
             self._last = time.monotonic()
-            if shell.is_lost() and not stop.is_set():
-                logger.error("no watch could be opened for minutes; ending, so that a new process tries")
-                self.lost = True
-                stop.set()
             await asyncio.sleep(BEAT)
 
-    def answer(self) -> Answer:
-        """Answer kubelet."""
-        silent = time.monotonic() - self._last
-        return (200, TEXT, b"ok\n") if silent < BEATLESS else (503, TEXT, b"the event loop is stuck\n")
+    def is_beating(self) -> bool:
+        """Tell whether the loop has turned lately."""
+        return time.monotonic() - self._last < BEATLESS
+
+
+def _liveness(alive: Pulse, shell: Shell) -> Answer:
+    problems = [*([] if alive.is_beating() else ["the event loop is stuck"]), *shell.problems()]
+    return (503, TEXT, _lines(problems)) if problems else (200, TEXT, b"ok\n")
 
 
 def _not_ready(health: Health) -> Answer:
-    return 503, TEXT, "".join(f"{problem}\n" for problem in health.problems()).encode()
+    return 503, TEXT, _lines(health.problems())
+
+
+def _lines(problems: list[str]) -> bytes:
+    return "".join(f"{problem}\n" for problem in problems).encode()
 
 
 def _readiness(shell: Shell) -> Answer:
     if shell.health.problems():
         return _not_ready(shell.health)
-    silent = shell.watches.silence()
-    if silent < UNREADY_AFTER and shell.watches.were_open:
-        return 200, TEXT, b"ok\n"
-    return 503, TEXT, f"some watch has been closed for {silent:.0f} s\n".encode()
+    ready, unwatched = shell.watches.readiness()
+    return (200 if ready else 503), TEXT, f"{'ok' if ready else 'not ready'}\n{unwatched}".encode()
 
 
-def _leave(code: int) -> None:
+def _leave(code: int) -> NoReturn:
     logging.shutdown()
     with contextlib.suppress(OSError):
         sys.stderr.flush()

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Collection, Coroutine
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import kopf
@@ -19,8 +19,8 @@ import kopf
 from buildcache import __version__
 from buildcache.api.meta import FINISHED_LABEL, GROUP, VERSION
 from buildcache.controller.objects import PLURALS
+from buildcache.controller.patience import Patience
 from buildcache.controller.shell import Shell
-from buildcache.controller.watches import Watches
 
 logger = logging.getLogger(__name__)
 
@@ -34,20 +34,64 @@ KOPF_PATIENCE = 2.5
 
 USER_AGENT = f"buildcache-operator/{__version__}"
 
+IDENTITY = "buildcache-operator"
+
 CACHES = (GROUP, VERSION, PLURALS["BuildCache"])
 BUILDS = (GROUP, VERSION, PLURALS["Build"])
 
 
+class Memo:
+    """What one run of kopf hands to the handlers."""
+
+    def __init__(self, shell: Shell, patience: Patience, logins: Logins) -> None:
+        self.shell = shell
+        self._patience = patience
+        self._logins = logins
+        self._session: tuple[kopf.ConnectionInfo, kopf.AiohttpSession] | None = None
+
+    def __copy__(self) -> Self:
+        """Return itself: kopf copies its memo for every object, and all of them share this one."""
+        return self
+
+    async def session(self, info: kopf.ConnectionInfo) -> kopf.AiohttpSession:
+        """Return a session for these credentials: the same one for the same credentials.
+
+        kopf asks again when the API server has rejected the session's credentials, and gives up when it gets the same session:
+        else rejected credentials would be tried as fast as the API server answers.
+        """
+        await self._logins.pace()
+        if self._session is None or self._session[0] != info:
+            self._session = info, new_session(info, self._patience)
+        return self._session[1]
+
+
+class Logins:
+    """Spaces logins that follow upon each other: credentials that are new each time and rejected each time."""
+
+    def __init__(self) -> None:
+        self._last = float("-inf")
+        self._pause = 0.0
+
+    async def pace(self) -> None:
+        """Wait when the last login was a moment ago; longer each time, up to LONGEST_PAUSE."""
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._last > LONGEST_PAUSE * 2:
+            self._pause = 0.0
+        await asyncio.sleep(self._pause)
+        self._pause = min(LONGEST_PAUSE, max(FIRST_PAUSE / 2, self._pause * 2))
+        self._last = loop.time()
+
+
 @kopf.on.event(*CACHES, id="cache-seen")
-async def cache_seen(memo: Shell, event: kopf.RawEvent, **_: Any) -> None:
+async def cache_seen(memo: Memo, event: kopf.RawEvent, **_: Any) -> None:
     """Tell the shell of a BuildCache."""
-    memo.seen("BuildCache", event["type"], event["object"])
+    memo.shell.seen("BuildCache", event["type"], event["object"])
 
 
 @kopf.on.event(*BUILDS, id="build-seen")
-async def build_seen(memo: Shell, event: kopf.RawEvent, **_: Any) -> None:
+async def build_seen(memo: Memo, event: kopf.RawEvent, **_: Any) -> None:
     """Tell the shell of a Build."""
-    memo.seen("Build", event["type"], event["object"])
+    memo.shell.seen("Build", event["type"], event["object"])
 
 
 @kopf.on.startup(id="configure")
@@ -71,33 +115,21 @@ async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
 
 
 @kopf.on.login(id="login")
-async def login(memo: Shell, settings: kopf.OperatorSettings, **_: Any) -> kopf.AiohttpSession | None:
-    """Log in as kopf would, with a session whose watch requests the shell hears of."""
+async def login(memo: Memo, settings: kopf.OperatorSettings, **_: Any) -> kopf.AiohttpSession | None:
+    """Log in as kopf would, with a session whose requests the shell hears of."""
     # In a thread: a kubeconfig may name a program that fetches the token.
     info = await asyncio.to_thread(kopf.login_via_client, logger=logger, settings=settings)
-    return None if info is None else watched_session(info, memo.watches)
+    return None if info is None else await memo.session(info)
 
 
-def watched_session(info: kopf.ConnectionInfo, watches: Watches) -> kopf.AiohttpSession:
-    """Return the session that kopf would make, with traces on its watch requests."""
-    trace = aiohttp.TraceConfig()
-
-    async def begins(session: object, context: object, request: aiohttp.TraceRequestStartParams) -> None:
-        if request.url.query.get("watch") == "true":
-            watches.closed(request.url.path)
-
-    async def answered(session: object, context: object, request: aiohttp.TraceRequestEndParams) -> None:
-        if request.url.query.get("watch") == "true" and request.response.status == 200:
-            watches.opened(request.url.path)
-
-    trace.on_request_start.append(begins)
-    trace.on_request_end.append(answered)
+def new_session(info: kopf.ConnectionInfo, patience: Patience) -> kopf.AiohttpSession:
+    """Return the session that kopf would make, but a patient one."""
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
         headers={**info.as_http_headers(), "User-Agent": USER_AGENT},
         proxy=info.proxy_url,
         trust_env=info.trust_env,
-        trace_configs=[trace],
+        middlewares=(patience,),
     )
     return kopf.AiohttpSession(server=info.server, aiohttp_session=session, default_namespace=info.default_namespace)
 
@@ -105,11 +137,12 @@ def watched_session(info: kopf.ConnectionInfo, watches: Watches) -> kopf.Aiohttp
 async def watch(shell: Shell, namespaces: tuple[str, ...], stop: asyncio.Event) -> bool:
     """Run kopf until `stop` is set. When it ends before, start it again: the store, the queue and the passes live on.
 
-    kopf gives up on an ERROR event other than 410, a broken line, a missing CRD and refusals that last.
+    kopf gives up on an ERROR event other than 410, a broken line, a missing CRD and rejected credentials.
     Tells whether kopf has ended in time; when not, the process has to be left by force.
     """
     pause = FIRST_PAUSE
     loop = asyncio.get_running_loop()
+    patience, logins = Patience(shell.watches), Logins()
     stopping = asyncio.create_task(stop.wait(), name="stopping")
     _take_signals(stop)
     while not stop.is_set():
@@ -118,7 +151,7 @@ async def watch(shell: Shell, namespaces: tuple[str, ...], stop: asyncio.Event) 
             await asyncio.wait({stopping}, timeout=CRD_PAUSE)
             continue
         began = loop.time()
-        running = asyncio.create_task(_run_kopf(shell, namespaces, stop), name="kopf")
+        running = asyncio.create_task(_run_kopf(Memo(shell, patience, logins), namespaces, stop), name="kopf")
         try:
             await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if stop.is_set() and not await _end(running):
@@ -163,10 +196,12 @@ def _take_signals(stop: asyncio.Event) -> None:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
-async def _run_kopf(shell: Shell, namespaces: tuple[str, ...], stop: asyncio.Event) -> None:
+async def _run_kopf(memo: Memo, namespaces: tuple[str, ...], stop: asyncio.Event) -> None:
     others = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
-        memo=shell,
+        memo=memo,
+        # Only peering would read it. Left to itself, kopf asks for the user's name, and our image's user need not have one (P1).
+        identity=IDENTITY,  # type: ignore[arg-type] # a string with a private name
         standalone=True,  # no peering object can pause this operator
         clusterwide=not namespaces,
         namespaces=namespaces,

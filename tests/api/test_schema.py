@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from buildcache.api.crds import definitions
 from buildcache.api.meta import Api
 from buildcache.api.schema import structural
+from buildcache.core.status import ConditionType
 
 
 class Union(BaseModel):
@@ -85,6 +86,10 @@ def test_columns_and_selectable_fields_are_those_of_the_contract() -> None:
     assert [name.upper() for name, priority in columns["builds"] if not priority] == [
         "STATUS", "CACHED%", "DURATION", "DIGEST", "AGE",
     ]  # fmt: skip
+    # The conditions are ordered: Suspended first, else Ready.
+    status_column = definitions()["buildcaches"]["spec"]["versions"][0]["additionalPrinterColumns"][1]
+    assert status_column["jsonPath"] == ".status.conditions[0].reason"
+    assert [kind.value for kind in list(ConditionType)[:2]] == ["Suspended", "Ready"]
     assert [name.upper() for name, priority in columns["buildcaches"] if priority] == [
         "SAVED",
         "REGION",

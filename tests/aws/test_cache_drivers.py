@@ -99,7 +99,7 @@ def test_a_full_cache_is_seen_as_it_was_asked_for(aws: Aws) -> None:
     assert have.build_group is not None
     assert have.cache_group.ingress == {Rule("tcp", 2049, 2049, have.build_group.id)}
     assert have.cache_group.egress == frozenset()
-    assert all(mount.groups == {have.cache_group.id} for mount in have.mounts)
+    assert all(mount.groups == frozenset({have.cache_group.id}) for mount in have.mounts)
     assert have.repository is not None
     assert have.repository.policy == lifecycle_policy(14)
     assert have.log_group is not None
@@ -249,6 +249,32 @@ def test_revisions_of_a_family_are_all_seen_and_families_found_by_their_prefix(a
         (1, "x", False),
     ]
     assert ecs.find_families(clients.ecs, names.family_prefix(IDENTITY)) == [family]
+
+
+def test_m12_families_that_only_begin_alike_are_not_taken_for_one(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    clients = clients_of(aws)
+    family = names.family(IDENTITY, "ec2")
+    for name, content in ((family, "one"), (family, "two"), (family + "-arm", "three"), (family + "-arm", "four")):
+        parts.apply(clients, act.RegisterTaskDefinition("ec2", definition(name, content), OWNER))
+    listed = clients.ecs.list_task_definitions(status="ACTIVE")["taskDefinitionArns"]
+    paginator = clients.ecs.get_paginator("list_task_definitions")
+    # As an implementation does that takes `familyPrefix` at its word.
+    monkeypatch.setattr(type(paginator), "paginate", lambda *_, **__: [{"taskDefinitionArns": listed}])
+    found = ecs.observe_revisions(clients.ecs, [family], OWNER)
+    assert [each.content_hash for each in found] == ["two", "one"]
+
+
+def test_m3_t44_a_rule_for_a_group_that_ec2_does_not_know_is_a_wait_and_the_other_rules_are_made(aws: Aws) -> None:
+    clients = clients_of(aws)
+    group, peer = (
+        clients.ec2.create_security_group(GroupName=name, Description="d", VpcId=aws.world.vpc_id)["GroupId"]
+        for name in ("ours", "peer")
+    )
+    rules = frozenset(Rule("tcp", 2049, 2049, each) for each in (peer, "sg-00000000000000bad"))
+    waiting = parts.apply(clients, act.AuthorizeRules("cache", group, "ingress", rules))
+    assert isinstance(waiting, parts.Wait)
+    found = clients.ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["IpPermissions"]
+    assert [pair["GroupId"] for rule in found for pair in rule["UserIdGroupPairs"]] == [peer]
 
 
 def test_t27_a_cluster_that_does_not_exist_is_none(aws: Aws) -> None:

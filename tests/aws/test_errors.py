@@ -16,6 +16,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
+from buildcache.aws.clients import Session
 from buildcache.aws.errors import (
     CODES,
     SOON,
@@ -34,8 +35,8 @@ def client_error(code: str, message: str = "told", status: int = 400) -> ClientE
     return ClientError(response, "Operation")
 
 
-def raised(error: Exception) -> Exception:
-    with pytest.raises(Exception) as caught, translated("svc:Operation", "thing"):  # noqa: PT011 - any of the six
+def raised(error: Exception, operation: str = "svc:Operation") -> Exception:
+    with pytest.raises(Exception) as caught, translated(operation, "thing"):  # noqa: PT011 - any of the six
         raise error
     return caught.value
 
@@ -126,6 +127,56 @@ def test_f44_a_denial_says_what_is_missing_and_repeats_nothing_that_aws_said() -
     assert "secret" not in str(error)
 
 
+ROLE = "arn:aws:iam::111122223333:role/build"
+USER = "arn:aws:sts::111122223333:assumed-role/operator/buildcache-operator"
+
+
+@pytest.mark.parametrize(
+    ("message", "kept"),
+    [
+        (
+            f"User: {USER} is not authorized to perform: iam:PassRole on resource: {ROLE} because no identity-based policy "
+            "allows the iam:PassRole action",
+            f"not authorized to perform iam:PassRole on resource {ROLE} because no identity-based policy allows",
+        ),
+        (
+            "You are not authorized to perform this operation. User: u is not authorized to perform: ec2:CreateSecurityGroup "
+            "on resource: arn:aws:ec2:eu-west-1:111122223333:vpc/vpc-1 with an explicit deny in a service control policy. "
+            "Encoded authorization failure message: 7f3c-secret",
+            "not authorized to perform ec2:CreateSecurityGroup on resource arn:aws:ec2:eu-west-1:111122223333:vpc/vpc-1 with an "
+            "explicit deny in a service control policy",
+        ),
+        (f"User: {USER} is not authorized to perform: ecs:ListTasks", "not authorized to perform ecs:ListTasks;"),
+    ],
+    ids=["a role that may not be passed", "a service control policy", "no resource"],
+)
+def test_a11_the_action_and_the_resource_that_aws_names_are_kept(message: str, kept: str) -> None:
+    error = raised(client_error("AccessDeniedException", message), "ecs:RegisterTaskDefinition")
+    assert isinstance(error, Denied)
+    assert str(error).startswith("ecs:RegisterTaskDefinition on thing: AccessDeniedException: ")
+    assert kept in str(error)
+    assert "secret" not in str(error)
+    assert USER not in str(error)
+
+
+def test_m11_an_unlisted_refusal_of_a_read_is_tried_again_in_the_words_of_aws_and_that_of_a_write_is_not() -> None:
+    unheard = client_error("UnheardException", "the moon is in the way")
+    for operation in ("svc:DescribeThings", "svc:ListThings", "svc:GetThing"):
+        read = raised(unheard, operation)
+        assert type(read) is Unavailable
+        assert "UnheardException: the moon is in the way" in str(read)
+    written = raised(unheard, "svc:CreateThing")
+    assert isinstance(written, Rejected)
+    assert written.reason is Reason.INVALID_SPEC
+
+
+def test_m11_a_revision_that_is_being_made_at_the_same_time_is_waited_for() -> None:
+    message = "Too many concurrent attempts to create a new revision of the specified family."
+    error = raised(client_error("ClientException", message), "ecs:RegisterTaskDefinition")
+    assert type(error) is Unavailable
+    assert message in str(error)
+
+
 def test_long_messages_are_cut() -> None:
     assert len(str(raised(client_error("ValidationException", "x" * 10_000)))) < 500
 
@@ -173,6 +224,27 @@ def test_every_error_that_our_operations_declare_is_in_the_table_or_left_out_on_
             shapes = model.operation_model(operation).error_shapes
             declared |= {shape.metadata.get("error", {}).get("code", shape.name) for shape in shapes}
     assert declared - CODES.keys() - INVALID_ON_PURPOSE == set()
+
+
+@pytest.mark.parametrize("serve_html", [200, 403, 502], indirect=True)
+@pytest.mark.parametrize(
+    ("service", "operation", "arguments"),
+    [
+        ("ecr", "describe_repositories", {}),
+        ("ecs", "register_task_definition", {"family": "f", "containerDefinitions": []}),
+        ("efs", "describe_file_systems", {}),
+        ("logs", "describe_log_groups", {}),
+        ("ec2", "describe_subnets", {}),
+    ],
+)
+def test_m11_t40_an_html_page_is_no_answer_whatever_its_status_and_the_service(
+    serve_html: Callable[[], str], monkeypatch: pytest.MonkeyPatch, service: str, operation: str, arguments: Any
+) -> None:
+    for name, value in (("AWS_ENDPOINT_URL", serve_html()), ("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")):
+        monkeypatch.setenv(name, value)
+    client = getattr(Session(pool=1).region("us-east-1"), service)
+    with pytest.raises(Unavailable), translated(f"{service}:Operation"):
+        getattr(client, operation)(**arguments)
 
 
 def test_t40_a_real_client_that_meets_an_html_page(serve_html: Callable[[], str]) -> None:

@@ -30,7 +30,7 @@ from buildcache.core.report import Report
 from buildcache.core.status import BUILD_REASONS, ConditionType, Reason, timestamp
 from buildcache.core.task_outcome import Failed
 from buildcache.core.task_state import Task
-from tests.fakes.builds import DIGEST, REPOSITORY, START, build_body, cache_body
+from tests.fakes.builds import CLUSTER, DIGEST, REPOSITORY, START, build_body, cache_body
 
 AT = Stamp(1, START)
 OWN = "arn:aws:ecs:eu-west-1:111122223333:task/builds/0123456789abcdef"
@@ -141,7 +141,7 @@ def test_request_is_the_same_on_every_try() -> None:
 def test_time_that_is_none_counts_as_now() -> None:
     body = build_body()
     body["metadata"]["creationTimestamp"] = "yesterday"
-    assert guard(Build.parse(body), START) == "hold"
+    assert guard(Build.parse(body), a_cache(), START) == "hold"
 
 
 # The guard before RunTask
@@ -151,35 +151,44 @@ def test_time_that_is_none_counts_as_now() -> None:
     ("held", "age", "noted", "expected"),
     [
         (False, 0, None, "hold"),
-        (True, 0, None, "run"),
-        (True, 49, None, "run"),
+        (True, 0, None, "pin"),
+        (True, 49, None, "pin"),
         (True, 50, None, "look"),
         (False, 50, None, "look"),
         (False, 90, 80, "hold"),
         (True, 90, 80, "run"),
         (True, 200, 80, "look"),
-        (True, -30, None, "run"),
+        (True, -30, None, "pin"),
     ],
 )
 def test_t06_t08_guard(held: bool, age: int, noted: int | None, expected: str) -> None:
-    status = {"attempts": [{"number": 1, "startedAt": timestamp(START + timedelta(minutes=noted))}]} if noted else None
-    assert guard(a_build(held=held, status=status), START + timedelta(minutes=age)) == expected
+    row = {"number": 1, "startedAt": timestamp(START + timedelta(minutes=noted or 0)), "clusterARN": CLUSTER}
+    build = a_build(held=held, status={"attempts": [row]} if noted else None)
+    assert guard(build, a_cache(), START + timedelta(minutes=age)) == expected
+
+
+@pytest.mark.parametrize(
+    ("pinned", "expected"),
+    [
+        (CLUSTER, "run"),
+        (CLUSTER.replace("/builds", "/former"), "move"),
+        (CLUSTER.replace("111122223333", "999999999999"), "pin"),
+        ("garbage", "pin"),
+        (None, "pin"),
+    ],
+    ids=["the BuildCache's", "the one before", "H18: another account", "none", "absent"],
+)
+def test_c17_run_task_goes_to_the_pinned_cluster_only(pinned: str | None, expected: str) -> None:
+    row = {"number": 1, "startedAt": timestamp(START), "clusterARN": pinned}
+    assert guard(a_build(held=True, status={"attempts": [row]}), a_cache(), START) == expected
 
 
 def test_t08_nothing_found_is_an_end_only_where_a_task_may_have_been_forgotten() -> None:
-    assert nothing_found(a_build(held=False), START + timedelta(hours=5)) == "record"
-    assert nothing_found(a_build(held=True), START + timedelta(minutes=55)) == "record"
-    assert isinstance(nothing_found(a_build(held=True), START + timedelta(minutes=60)), Wait), (
-        "the first look is not the last"
-    )
-    looked = build_status.pending(a_build().status, Reason.ACCEPTED, "looks", AT).to_json()
-    assert isinstance(
-        nothing_found(
-            a_build(held=True, created=START - timedelta(hours=2), status=looked), START + timedelta(seconds=59)
-        ),
-        Wait,
-    )
-    lost = nothing_found(a_build(held=True, status=looked), START + timedelta(minutes=60))
+    hour = START + timedelta(minutes=60)
+    assert nothing_found(a_build(held=False), START + timedelta(hours=5), final=True) == "record"
+    assert nothing_found(a_build(held=True), START + timedelta(minutes=55), final=False) == "record"
+    assert isinstance(nothing_found(a_build(held=True), hour, final=False), Wait), "the first look is not the last"
+    lost = nothing_found(a_build(held=True), hour, final=True)
     assert isinstance(lost, Failed)
     assert lost.reason is Reason.TASK_RECORD_EXPIRED
 
@@ -243,7 +252,7 @@ def test_result_of_a_warm_build() -> None:
     }  # fmt: skip
     assert body["image"] == {"digest": DIGEST, "references": list(build.spec.output.images), "sizeBytes": 5}
     assert body["source"] == {"commit": "3f2c1ab9"}
-    assert body["logs"] == {"group": "/buildcache/team-a/shop", "stream": "build/build/0123456789abcdef"}
+    assert body["logs"] == {"group": "/buildcache/test/team-a/shop", "stream": "build/build/0123456789abcdef"}
     assert {each["type"]: (each["status"], each["reason"]) for each in body["conditions"]} == {
         "Succeeded": ("True", "Completed"),
         "CacheUsed": ("True", "PartialHit"),

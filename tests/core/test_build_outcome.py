@@ -83,10 +83,10 @@ CASES = [
         Reason.INTERRUPTED,
         "Infrastructure",
     ),
-    Case("T55: killed for want of memory", stopped(*ran(137, why=OOM)), Reason.OUT_OF_MEMORY, "User", 137),
-    Case("F31: 137 without a word", stopped(*ran(137)), Reason.OUT_OF_MEMORY, "User", 137),
+    Case("T55: out of memory", stopped(*ran(137, why=OOM)), Reason.OUT_OF_MEMORY, "User", 137),
+    Case("C20, F31: 137 without a reason", stopped(*ran(137)), Reason.BUILD_STEP_FAILED, "User", 137),
     Case(
-        "a step killed for want of memory, the engine ends with 1",
+        "a step ran out of memory, the engine ends with 1",
         stopped(*ran(1, why=OOM)),
         Reason.OUT_OF_MEMORY,
         "User",
@@ -120,7 +120,7 @@ CASES = [
     ),
     Case("unsafe archive", stopped(*ran(None, fetch=5, report=None)), Reason.INVALID_SPEC, "User", 5),
     Case(
-        "fetch killed for want of memory",
+        "fetch ran out of memory",
         stopped(("fetch", 137, OOM), ("build", None, ""), ("report", None, "")),
         Reason.OUT_OF_MEMORY,
         "User",
@@ -179,6 +179,39 @@ CASES = [
         Reason.TASK_FAILED_TO_START,
         "Infrastructure",
     ),
+    Case(
+        "A1: fetch never started, and the agent gives what depends on it a code",
+        stopped(
+            ("fetch", None, "CannotPullContainerError: not found"),
+            (
+                "build",
+                143,
+                "CannotStartContainerError: dependency graph: failed to resolve container ordering dependency",
+            ),
+            ("report", None, ""),
+            reason="Essential container in task exited",
+        ),
+        Reason.IMAGE_PULL_FAILED,
+        "Infrastructure",
+    ),
+    Case(
+        "A1: fetch never started for want of its log driver",
+        stopped(
+            ("fetch", None, "CannotStartContainerError: failed to initialize logging driver"),
+            ("build", 143, ""),
+            reason="Essential container in task exited",
+        ),
+        Reason.TASK_FAILED_TO_START,
+        "Infrastructure",
+    ),
+    Case(
+        "M10: stopped from outside, and the engine ended with 0",
+        stopped(*ran(0, report=None), code="UserInitiated", reason="by admin"),
+        Reason.INTERRUPTED,
+        "Infrastructure",
+        0,
+    ),
+    Case("M10: 0 without a stop code", stopped(*ran(0, report=None), code=""), Reason.INTERRUPTED, "Infrastructure", 0),
     Case("T53: exit code absent", stopped(*ran(None, report=None)), Reason.TASK_FAILED_TO_START, "Infrastructure"),
     Case("T51: no containers at all", stopped(code=""), Reason.TASK_FAILED_TO_START, "Infrastructure"),
 ]
@@ -196,6 +229,49 @@ def test_outcome_rules(case: Case) -> None:
     assert failed.hint, "a failure says what to do next"
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if case.id.startswith("A1:")], ids=lambda case: case.id)
+def test_a1_what_never_ran_is_judged_by_the_reason_of_fetch(case: Case) -> None:
+    failed = outcome(case.task)
+    assert failed is not None
+    assert (failed.reason, failed.exit_code) == (case.reason, None)
+    assert case.task.containers[0].reason in failed.message
+
+
+def test_m10_a_report_proves_success_whoever_stopped_the_task() -> None:
+    task = stopped(*ran(0, report=None), code="UserInitiated", reason="by admin")
+    failed = outcome(task)
+    assert failed is not None
+    assert failed.final, "not built again: its image may be in use"
+    assert outcome(task, reported=True) is None
+
+
+def test_k3_kaniko_that_is_stopped_from_outside_is_interrupted() -> None:
+    task = stopped(*ran(2, report=None), code="UserInitiated", reason="by admin")
+    kaniko, other = outcome(task, engine="Kaniko"), outcome(task, engine="BuildKit")
+    assert kaniko is not None
+    assert other is not None
+    assert (kaniko.reason, other.reason) == (Reason.INTERRUPTED, Reason.BUILD_STEP_FAILED)
+    by_itself = outcome(stopped(*ran(2)), engine="Kaniko")
+    assert by_itself is not None
+    assert by_itself.reason is Reason.BUILD_STEP_FAILED
+
+
+def test_c20_killed_without_a_reason_is_not_said_to_be_out_of_memory() -> None:
+    failed, told = outcome(stopped(*ran(137))), outcome(stopped(*ran(137, why=OOM)))
+    assert failed is not None
+    assert told is not None
+    assert (failed.reason, told.reason) == (Reason.BUILD_STEP_FAILED, Reason.OUT_OF_MEMORY)
+    assert "no reason" in failed.message
+    assert "memory" in failed.hint
+
+
+KANIKO_CHECK = (
+    "error checking push permissions -- make sure you entered the correct tag name, and that you are authenticated correctly, "
+    'and try again: checking push permission for "r/web:1": POST https://r/v2/web/blobs/uploads/: '
+)
+KANIKO_PUSH = "error pushing image: failed to push to destination r/web:1: PUT https://r/v2/web/manifests/1: "
+
+
 @pytest.mark.parametrize(
     ("tail", "reason"),
     [
@@ -211,6 +287,72 @@ def test_log_tells_what_an_exit_code_cannot(tail: str, reason: Reason) -> None:
     failed = outcome(stopped(*ran(1)))
     assert failed is not None
     assert explained(failed, tail).reason is reason
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        (
+            f"{KANIKO_CHECK}NAME_UNKNOWN: The repository with name 'web' does not exist in the registry",
+            "create the repository",
+        ),
+        (f"{KANIKO_CHECK}UNAUTHORIZED: Not Authorized", "ecr:GetAuthorizationToken"),
+        (f"{KANIKO_CHECK}unexpected status code 401 Unauthorized: Not Authorized", "ecr:GetAuthorizationToken"),
+        (f"{KANIKO_CHECK}DENIED: User is not authorized to perform: ecr:InitiateLayerUpload", "task role"),
+        (
+            f"{KANIKO_PUSH}TAG_INVALID: The image tag '1' already exists in the 'web' repository and cannot be overwritten "
+            "because the tag is immutable.",
+            "new tag",
+        ),
+        (
+            "ERROR: failed to push r/web:1: name unknown: The repository with name 'web' does not exist",
+            "create the repository",
+        ),
+    ],
+    ids=["Kaniko: no repository", "Kaniko: login", "Kaniko: 401", "Kaniko: denied", "Kaniko: immutable", "BuildKit"],
+)
+def test_k4_refused_push_has_the_hint_that_helps(line: str, hint: str) -> None:
+    failed = outcome(stopped(*ran(1)))
+    assert failed is not None
+    told = explained(failed, f"INFO[0001] Retrieving image\n{line}")
+    assert told.reason is Reason.PUSH_DENIED
+    assert hint in told.hint
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "unexpected status code 429 Too Many Requests",
+        "TOOMANYREQUESTS: Rate exceeded",
+        "unexpected status code 503 Service Unavailable",
+        'Post "https://r/v2/web/blobs/uploads/": EOF',
+    ],
+)
+def test_k4_registry_in_trouble_at_the_first_check_is_infrastructure(answer: str) -> None:
+    failed = outcome(stopped(*ran(1)))
+    assert failed is not None
+    told = explained(failed, KANIKO_CHECK + answer)
+    assert (told.reason, told.failure_class, told.final) == (Reason.TASK_FAILED_TO_START, "Infrastructure", False)
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        "could not connect to unix:///run/buildkit/buildkitd.sock after 10 trials\n========== log ==========\n"
+        + 'time="2026-11-24T10:00:00Z" level=warning msg="using host network as the default"\n' * 20,
+        'ERROR: failed to list workers: Unavailable: connection error: desc = "transport: error while dialing: '
+        'dial unix /run/buildkit/buildkitd.sock: connect: no such file or directory"',
+        "ERROR: Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
+    ],
+    ids=["daemonless", "daemon of the host", "Docker"],
+)
+def test_a3_engine_that_is_not_there_is_infrastructure(log: str) -> None:
+    failed = outcome(stopped(*ran(1)))
+    assert failed is not None
+    told = explained(failed, log)
+    assert (told.reason, told.failure_class, told.final) == (Reason.TASK_FAILED_TO_START, "Infrastructure", False)
+    step = "#9 0.1 could not connect to unix:///run/buildkit/buildkitd.sock after 10 trials\nERROR: exit code: 1"
+    assert explained(failed, step).reason is Reason.BUILD_STEP_FAILED, "what a step prints has a prefix"
 
 
 def test_log_changes_no_other_verdict() -> None:

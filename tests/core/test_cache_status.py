@@ -12,13 +12,17 @@ from buildcache.api.cache_status import BuildCacheStatus, Efficiency, QueueStatu
 from buildcache.core.cache import plan
 from buildcache.core.cache_status import Pass, cache_status, deleting_status, invalid_status
 from buildcache.core.errors import Denied, Rejected, Trouble, Unavailable
-from buildcache.core.observed import ObservedCache
+from buildcache.core.observed import ObservedCache, Subnet
 from buildcache.core.plan import Plan
 from buildcache.core.status import CACHE_REASONS, ConditionType, Reason, find_condition, is_true
 from buildcache.core.teardown import plan_teardown
-from tests.strategies import cache_specs, observed_caches, wanted
+from tests.fakes import aws_parts
+from tests.strategies import VPC, cache_specs, observed_caches, wanted
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+SUBNET = "subnet-0000000a"
+EMPTY = ObservedCache(cluster_state="ACTIVE", subnets={SUBNET: Subnet(SUBNET, "eu-west-1a", VPC)})
+"""An account with cluster and subnet, and no part of a cache."""
 QUEUE, WORTH = QueueStatus(running=1, queued=2), Efficiency(builds=3)
 
 troubles = st.none() | st.sampled_from(
@@ -119,7 +123,7 @@ def cache_of(**spec: Any) -> BuildCache:
         "spec": {
             "region": "eu-west-1",
             "clusterARN": "arn:aws:ecs:eu-west-1:111122223333:cluster/builds",
-            "network": {"vpcID": "vpc-0a1b2c3d", "subnetIDs": ["subnet-0000000a"]},
+            "network": {"vpcID": VPC, "subnetIDs": [SUBNET]},
             "executors": [
                 {
                     "name": "ec2",
@@ -176,25 +180,70 @@ def test_t39_the_message_names_the_action_and_the_resource() -> None:
     assert found.message == "ecr:CreateRepository on buildcache/team-a/shop: AccessDenied: not allowed"
 
 
-def test_a_suspended_cache_says_so_and_lists_what_it_would_do() -> None:
-    cache = cache_of(suspend=True)
-    want = wanted(cache.spec)
-    have = ObservedCache(cluster_state="ACTIVE")
-    status = cache_status(cache, want, Pass(have, plan(want, have)), QUEUE, WORTH, NOW)
+def kstatus(generation: int, status: BuildCacheStatus) -> str:
+    """What kstatus makes of an object that stays, and with it Flux, Argo CD and `helm --wait`."""
+    if status.observed_generation != generation or is_true(status.conditions, ConditionType.RECONCILING):
+        return "InProgress"
+    if is_true(status.conditions, ConditionType.STALLED):
+        return "Failed"
     ready = find_condition(status.conditions, ConditionType.READY)
-    assert ready is not None
-    assert ready.reason == "Suspended"
+    return "Current" if ready is None or ready.status == "True" else "InProgress"
+
+
+def reasons(status: BuildCacheStatus) -> dict[str, tuple[str, str]]:
+    return {condition.type: (condition.status, condition.reason) for condition in status.conditions}
+
+
+def test_c13_a_suspended_cache_keeps_ready_says_so_first_and_lists_what_it_would_do() -> None:
+    cache = settled(cache_of(suspend=True))
+    want = wanted(cache.spec)
+    have = EMPTY
+    status = cache_status(cache, want, Pass(have, plan(want, have)), QUEUE, WORTH, NOW)
+    assert reasons(status)["Ready"] == ("True", "Available")
+    assert reasons(status)["Suspended"] == ("True", "SuspendedBySpec")
+    assert status.conditions[0].reason == "SuspendedBySpec"  # the printer column STATUS
     assert {"repository", "log-group"} <= {row.part for row in status.drift}
-    assert not is_true(status.conditions, ConditionType.RECONCILING)
+    assert kstatus(2, status) == "Current"
+    resumed = settled(cache_of()).model_copy(update={"status": status})
+    after = cache_status(resumed, want, Pass(have, plan(want, have)), QUEUE, WORTH, NOW)
+    assert "Suspended" not in reasons(after)
 
 
-def test_a_disabled_cache_is_not_ready_but_its_executors_are_reported() -> None:
+def test_c13_a_cache_that_was_suspended_before_its_first_look_is_no_work_in_progress() -> None:
+    cache = cache_of(suspend=True)
+    want, have = wanted(cache.spec), EMPTY
+    status = cache_status(cache, want, Pass(have, plan(want, have)), QUEUE, WORTH, NOW)
+    assert "Ready" not in reasons(status)
+    assert kstatus(2, status) == "Current"
+
+
+def test_c13_a_disabled_cache_is_ready_when_builds_can_run() -> None:
     cache = cache_of(enabled=False)
-    status = cache_status(cache, wanted(cache.spec), Pass(ObservedCache(), Plan()), QUEUE, WORTH, NOW)
-    found = {condition.type: condition.reason for condition in status.conditions}
-    assert found["Ready"] == "Disabled"
-    assert found["RegistryReady"] == found["FileSystemReady"] == "NotConfigured"
-    assert "ExecutorsReady" in found
+    want = wanted(cache.spec)
+    before = cache_status(cache, want, Pass(EMPTY, Plan()), QUEUE, WORTH, NOW)
+    assert reasons(before)["Ready"] == ("False", "Provisioning")
+    have = EMPTY
+    for _ in range(3):
+        for action in plan(want, have).actions:
+            have = aws_parts.apply(have, action)
+    status = cache_status(cache, want, Pass(have, plan(want, have)), QUEUE, WORTH, NOW)
+    assert reasons(status)["Ready"] == ("True", "Disabled")
+    assert reasons(status)["RegistryReady"][1] == reasons(status)["FileSystemReady"][1] == "NotConfigured"
+    assert kstatus(2, status) == "Current"
+
+
+@given(st.data())
+def test_c13_a_cache_on_which_nothing_goes_on_is_never_in_progress_for_kstatus(data: st.DataObject) -> None:
+    cache = data.draw(caches())
+    want = wanted(cache.spec)
+    for number in range(3):
+        done = data.draw(passes(cache))
+        status = cache_status(cache, want, done, QUEUE, WORTH, NOW + timedelta(minutes=number))
+        held_back = cache.spec.suspend or cache.spec.reconcile_policy == "Report"
+        going_on = isinstance(done.trouble, Unavailable) or (not held_back and (done.plan.actions or done.plan.waiting))
+        if done.have is not None and not going_on and not done.waiting:
+            assert kstatus(cache.metadata.generation, status) != "InProgress"
+        cache = cache.model_copy(update={"status": status})
 
 
 def test_an_invalid_spec_is_told_once() -> None:

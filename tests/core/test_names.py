@@ -69,9 +69,12 @@ def test_t21_an_object_of_the_same_name_but_another_uid_shares_nothing_that_its_
 
 
 @given(identities, object_names)
-def test_t7_two_clusters_of_one_account_share_no_token(identity: Identity, other_cluster: str) -> None:
+def test_a7_t7_two_clusters_of_one_account_share_no_token_and_no_log_group(
+    identity: Identity, other_cluster: str
+) -> None:
     other = replace(identity, cluster_id=f"{identity.cluster_id}-{other_cluster}")
     assert names.creation_token(identity) != names.creation_token(other)
+    assert names.log_group_name(identity) != names.log_group_name(other)
     assert names.security_group_name(identity, "cache") != names.security_group_name(other, "cache")
     assert names.run_token(identity.cluster_id, identity.uid, 1) != names.run_token(other.cluster_id, other.uid, 1)
 
@@ -102,7 +105,8 @@ def test_boundaries_of_parts_matter(one: tuple[str, str], other: tuple[str, str]
 def test_readable_names_stay_readable() -> None:
     identity = Identity("prod", "team-a", "shop", "uid")
     assert names.repository_name(identity) == "buildcache/team-a/shop"
-    assert names.log_group_name(identity) == "/buildcache/team-a/shop"
+    assert names.log_group_name(identity) == "/buildcache/prod/team-a/shop"
+    assert names.former_log_group_name(identity) == "/buildcache/team-a/shop"
     assert names.security_group_name(identity, "cache").startswith("buildcache-cache-team-a-shop-")
     assert names.family(identity, "ec2").startswith("buildcache-team-a-shop-")
     assert names.family(identity, "ec2").endswith("-ec2")

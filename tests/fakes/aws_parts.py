@@ -172,7 +172,7 @@ def _delete_group(have: ObservedCache, action: act.DeleteSecurityGroup) -> Obser
     assert group is not None
     _ours(group.owned)
     referred = other is not None and any(rule.peer == group.id for rule in other.ingress | other.egress)
-    if referred or any(group.id in mount.groups for mount in have.mounts):
+    if referred or any(group.id in (mount.groups or ()) for mount in have.mounts):
         return have  # DependencyViolation
     return replace(have, build_group=None) if action.role == "build" else replace(have, cache_group=None)
 

@@ -120,22 +120,26 @@ class Shell:
         self._gone = False
         self.lose_status = False
         """True: the next status write never happens, as when the process is killed before it."""
+        self.lose_launch = False
+        """True: the next status write that tells of a task never happens; what is noted before RunTask is written."""
 
     def pass_once(self) -> Outcome:
         """One pass, and another one at once after the finalizer went on."""
         outcome = self.reconciler.reconcile(copy.deepcopy(self.body), self.now)
-        if outcome.finalizer == "add":
-            assert outcome.status is None, "add does nothing else"
-            self.body["metadata"]["finalizers"] = [FINALIZER]
-            self.writes.append("hold")
-            return self.pass_once()
         if outcome.status is not None and dict(outcome.status) != self.body["status"]:
             if self.lose_status:
                 self.lose_status = False
                 return outcome
+            if self.lose_launch and any("taskARN" in attempt for attempt in outcome.status.get("attempts", ())):
+                self.lose_launch = False
+                return outcome
             self._check(self.body["status"], outcome.status)
             self.body["status"] = copy.deepcopy(dict(outcome.status))
             self.writes.append("status")
+        if outcome.finalizer == "add":
+            self.body["metadata"]["finalizers"] = [FINALIZER]
+            self.writes.append("hold")
+            return self.pass_once()
         if outcome.finalizer == "release":
             metadata = self.body["metadata"]
             metadata["finalizers"] = []

@@ -10,12 +10,14 @@ from typing import Any, Literal
 
 from buildcache.aws.tasks import Refused
 from buildcache.core.build import StartTask
-from buildcache.core.errors import Unavailable
+from buildcache.core.errors import Rejected, Unavailable
 from buildcache.core.report import Report
+from buildcache.core.status import Reason
 from buildcache.core.task_state import Missing, Task, TaskContainer, TaskRef
 from buildcache.reconcile.poller import Place, Sighting
 
 TASK_ARN = "arn:aws:ecs:eu-west-1:111122223333:task/builds/{id}"
+CONTAINERS = ("fetch", "build", "report")
 
 
 class Crash(BaseException):
@@ -42,8 +44,18 @@ class FakeExecutor:
         self.stop_answers: list[Literal["lost", "error", "crash before", "crash after"]] = []
         """For the next StopTasks, in order; when empty, they have their effect."""
         self.looks = 0
+        self.look_trouble: Exception | None = None
         self.sighting_trouble = ""
-        self.tokens: dict[str, str] = {}
+        self.tokens: dict[tuple[str, str], str] = {}
+        """(Cluster, client token) → task: ECS keeps tokens for each cluster."""
+        self.shows_containers = False
+        """RunTask's answer lists the containers at once, or when the task is placed: ECS does both."""
+        self.starts_running = False
+        """RunTask's answer says RUNNING, as a repeated one does."""
+        self.stops_at_once = False
+        """StopTask's answer says STOPPED."""
+        self.no_cluster: set[str] = set()
+        """Names of clusters that are not there."""
         self._missing: dict[str, datetime] = {}
         self._stopped: dict[str, datetime] = {}
 
@@ -66,10 +78,15 @@ class FakeExecutor:
 
     def find(self, cluster: Place, uid: str, families: Sequence[str]) -> Task | None:
         self.looks += 1
+        if self.look_trouble:
+            raise self.look_trouble
+        if cluster.cluster in self.no_cluster:
+            raise Rejected(Reason.CLUSTER_NOT_FOUND, "Cluster not found.", operation="ecs:ListTasks")
         found = [
             task
             for arn, task in self.tasks.items()
             if task.started_by == uid
+            and f":task/{cluster.cluster}/" in arn
             and arn not in self.unlisted
             and arn not in self.unseen
             and (families or task.desired_status != "STOPPED")
@@ -100,6 +117,8 @@ class FakeExecutor:
             self.tasks[ref.arn] = replace(
                 task, desired_status="STOPPED", stop_code="UserInitiated", stopped_reason=reason
             )
+            if self.stops_at_once:
+                self.change(ref.arn, last_status="STOPPED", stopped_at=now)
         if answer == "crash after":
             raise Crash
         if answer == "lost":
@@ -166,19 +185,24 @@ class FakeExecutor:
         )
 
     def _run(self, request: Mapping[str, Any], now: datetime) -> Task:
+        name = request["cluster"].rpartition("/")[2]
+        if name in self.no_cluster:
+            raise Rejected(Reason.CLUSTER_NOT_FOUND, "Cluster not found.", operation="ecs:RunTask")
         self.requests.append(copy.deepcopy(request))
-        token = request["clientToken"]
+        token = (name, request["clientToken"])
         if token in self.tokens:
             arn = self.tokens[token]
             task = self.tasks[arn]
             # ECS forgets a token an hour after its task has stopped.
             if task.stopped_at is None or now - task.stopped_at < timedelta(hours=1):
                 return task
-        arn = TASK_ARN.format(id=f"{len(self.tasks):032x}")
+        arn = TASK_ARN.format(id=f"{len(self.tasks):032x}").replace("/builds/", f"/{name}/")
         task = Task(
             arn=arn,
             started_by=request["startedBy"],
             version=1,
+            last_status="RUNNING" if self.starts_running else "PROVISIONING",
+            containers=tuple(TaskContainer(each, "PENDING") for each in CONTAINERS if self.shows_containers),
             created_at=now,
             task_definition_arn=request["taskDefinition"],
         )

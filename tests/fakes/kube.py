@@ -27,7 +27,7 @@ MAIN_PATCHES = {"application/json-patch+json", "application/merge-patch+json"}
 
 @dataclass
 class Fault:
-    """What happens to the next requests that match: a status code, or `lost` (the effect happens, the answer does not come)."""
+    """What happens to the next requests that match: a status code, `html` (a proxy's page), or `lost` (effect without answer)."""
 
     method: str
     path_end: str
@@ -56,6 +56,12 @@ class FakeKube:
         self.faults: list[Fault] = []
         self.lists_slowly = 0.0
         self.has_crds = True
+        self.is_away = False
+        self.keeps_watches_waiting = False
+        """The request for a watch gets no answer."""
+        self.rejects_credentials = False
+        self.arrived = 0
+        """All requests, discovery too."""
         self._lock = threading.RLock()
         self._version = 100
         self._objects: dict[tuple[str, str, str], dict[str, Any]] = {}
@@ -123,6 +129,12 @@ class FakeKube:
         for watched, _, _, queue in list(self._watchers):
             if watched == plural:
                 self._loop.call_soon_threadsafe(queue.put_nowait, event)
+
+    def leave(self) -> None:
+        """Close all watches and answer nothing any more, until `is_away` is False again."""
+        self.is_away = True
+        for plural in PLURALS:
+            self.send(plural, None)
 
     def watching(self, plural: str) -> int:
         return sum(1 for watched, *_ in self._watchers if watched == plural)
@@ -200,6 +212,12 @@ class FakeKube:
                 self._loop.call_soon_threadsafe(queue.put_nowait, message)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        self.arrived += 1
+        if self.is_away:
+            assert request.transport is not None
+            request.transport.close()
+        if self.rejects_credentials:
+            return _status(401, "Unauthorized", {})
         if not request.path.startswith(GROUP + "/"):
             found = _discovery(request.path, self.has_crds)
             return web.json_response(found, status=found.get("code", 200))
@@ -208,10 +226,14 @@ class FakeKube:
             return web.Response(status=404, text="404 page not found\n")
         body = json.loads(await request.text() or "null")
         fault = self._strike(request)
+        if fault is not None and fault.answer == "html":
+            return web.Response(text="<html>please log in</html>", content_type="text/html")
         if fault is not None and isinstance(fault.answer, int):
             self._note(request, fault.answer)
             return _status(fault.answer, "injected", fault.headers)
         if request.query.get("watch") == "true":
+            while self.keeps_watches_waiting:  # noqa: ASYNC110 - set by a test, from another thread
+                await asyncio.sleep(0.05)
             self._note(request, 200)
             return await self._watch(request)
         if self.lists_slowly and request.method == "GET":

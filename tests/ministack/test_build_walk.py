@@ -107,9 +107,10 @@ def test_a_deleted_build_goes_when_its_task_has_stopped(operator: Operator) -> N
 
 def test_t09_a_crash_after_run_task_gives_one_task_by_its_token(operator: Operator, calls: Calls) -> None:
     shell = operator.build()
-    shell.lose_status = True
+    shell.lose_launch = True
     shell.settle()
-    assert "attempts" not in shell.status
+    (started,) = operator.tasks()
+    assert started["taskArn"] not in str(shell.status)
     operator.restart(shell)
     shell.settle()
     operator.poll(shell, seconds=5)
@@ -121,7 +122,7 @@ def test_t09_a_crash_after_run_task_gives_one_task_by_its_token(operator: Operat
 
 def test_t07_a_token_whose_cache_has_changed_meanwhile_adopts_the_task(operator: Operator, account: Account) -> None:
     shell = operator.build()
-    shell.lose_status = True
+    shell.lose_launch = True
     shell.settle()
     operator.cache.edit(executors=[{**operator.cache.spec["executors"][0], "memory": 4096}])
     operator.cache.settle()
@@ -147,3 +148,36 @@ def test_t08_an_old_build_without_status_is_found_by_who_started_its_task(operat
     assert "ListTasks" in calls.names
     assert "RunTask" not in calls.names
     assert shell.status["attempts"][0]["taskARN"] == task["taskArn"]
+
+
+def test_m1_a_timeout_holds_also_when_no_poll_shows_a_change(operator: Operator, calls: Calls) -> None:
+    """The task is RUNNING in RunTask's own answer, and looks the same for ever."""
+    shell = operator.build(timeouts={"run": "30s"})
+    outcome = shell.settle()
+    started = shell.now
+    while "StopTask" not in calls.names:
+        assert outcome.again_after is not None, "nothing wakes this Build any more"
+        shell.now += timedelta(seconds=outcome.again_after)
+        assert shell.now - started <= timedelta(seconds=60)
+        operator.poller.poll(shell.now)
+        outcome = shell.settle()
+    operator.poll(shell, seconds=31)
+    assert shell.succeeded == ("False", "RunTimeout")
+
+
+def test_m2_a_definition_that_was_deregistered_delays_a_build_until_the_cache_has_made_it_anew(
+    operator: Operator, account: Account
+) -> None:
+    gone = operator.cache.part("executor/ec2")
+    account.client("ecs").deregister_task_definition(taskDefinition=gone)
+    shell = operator.build()
+    shell.settle()
+    assert shell.succeeded == ("Unknown", "WaitingForCache")
+    assert operator.tasks() == []
+    operator.cache.later(minutes=12)
+    operator.cache.settle()
+    shell.later(seconds=60)
+    operator.poll(shell, seconds=5)
+    assert shell.succeeded == ("Unknown", "Running")
+    (task,) = operator.tasks()
+    assert task["taskDefinitionArn"] == operator.cache.part("executor/ec2") != gone

@@ -125,7 +125,6 @@ def _definitions(account: Account, cache: Cache) -> Read:
 
 
 REPOSITORY = "buildcache/team-a/shop"
-LOG_GROUP = "/buildcache/team-a/shop"
 
 
 def _revoke_the_rule(account: Account, cache: Cache) -> None:
@@ -154,7 +153,8 @@ def _delete_the_policy(account: Account, cache: Cache) -> None:
 
 
 def _delete_the_log_group(account: Account, cache: Cache) -> None:
-    account.client("logs").delete_log_group(logGroupName=LOG_GROUP)
+    (group,) = account.left_over()["log groups"]
+    account.client("logs").delete_log_group(logGroupName=group)
 
 
 def _deregister_the_definition(account: Account, cache: Cache) -> None:

@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import NoReturn
 
 import kopf
 import pytest
@@ -20,7 +21,7 @@ from buildcache import handlers
 from tests.fakes.builds import cache_body
 from tests.fakes.kube import FakeKube
 
-from .conftest import KUBECONFIG
+from .conftest import KUBECONFIG, Start
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +46,17 @@ def test_kopf_is_never_asked_to_change_an_object() -> None:
     assert not list(registry._webhooks.get_all_handlers())
 
 
+async def test_p1_the_pods_user_needs_no_name(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(uid: int = 65532) -> NoReturn:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    async with start():
+        pass  # the watches are open
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -64,9 +76,9 @@ def ask(url: str) -> tuple[int, str]:
 
 
 class Process:
-    """`python -m buildcache` with an environment of its own."""
+    """`python -m buildcache` with an environment of its own; `first` is Python that runs before it, in the same process."""
 
-    def __init__(self, kubeconfig: Path, **settings: str) -> None:
+    def __init__(self, kubeconfig: Path, first: str = "", **settings: str) -> None:
         self.probe, self.metrics = free_port(), free_port()
         environment = {
             "PATH": os.environ["PATH"],
@@ -81,18 +93,25 @@ class Process:
             "BUILDCACHE_METRICS_PORT": str(self.metrics),
             **settings,
         }
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "buildcache"], env=environment, stderr=subprocess.PIPE, text=True
-        )
+        main = f"{first}\nimport sys\nfrom buildcache.__main__ import main\nsys.exit(main())"
+        command = ["-c", main] if first else ["-m", "buildcache"]
+        self.process = subprocess.Popen([sys.executable, *command], env=environment, stderr=subprocess.PIPE, text=True)
 
     def until_it_says(self, *words: str) -> str:
         """Wait for a /readyz that is not ready and says this."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             status, text = ask(f"http://127.0.0.1:{self.probe}/readyz")
             if status == 503 and all(word in text for word in words):
                 return text
             assert time.monotonic() < deadline, text
+            assert self.process.poll() is None
+            time.sleep(0.05)
+
+    def until_alive(self) -> None:
+        deadline = time.monotonic() + 30
+        while ask(f"http://127.0.0.1:{self.probe}/healthz")[0] != 200:
+            assert time.monotonic() < deadline
             assert self.process.poll() is None
             time.sleep(0.05)
 
@@ -229,3 +248,62 @@ def test_issue9_missing_aws_credentials_are_told_and_found_when_they_come(
         operator.until_ready(seconds=15)
     finally:
         operator.end()
+
+
+HANGS = {
+    "list": "from buildcache.controller.writer import Writer; Writer.pages = lambda *_, **__: time.sleep(100)",
+    "poll": "from buildcache.reconcile.poller import Poller; Poller.next_in = lambda *_: 0.01; Poller.poll = lambda *_: time.sleep(100)",
+    "credentials": "from buildcache.aws.clients import Session; Session.credentials_problem = lambda *_: time.sleep(100)",
+    "login": "import kopf; kopf.login_via_client = lambda **_: time.sleep(100)",
+    "event loop's end": "from buildcache import handlers; handlers._end = lambda *_: asyncio.sleep(100)",
+}
+
+
+@pytest.mark.parametrize("what", HANGS)
+def test_p3_sigterm_ends_it_within_ten_seconds_whatever_hangs(kube: FakeKube, kubeconfig: Path, what: str) -> None:
+    operator = Process(kubeconfig, first=f"import asyncio, time; {HANGS[what]}")
+    try:
+        operator.until_alive()
+        time.sleep(1.0)
+    finally:
+        code, seconds, log = operator.end()
+    assert code == 0, log
+    assert seconds < 10
+
+
+HASTE = """
+from buildcache.controller import shell, watches
+watches.UNREADY_AFTER, watches.BLIND_AFTER, watches.GIVE_UP_AFTER, shell.GUARD_LOOK = 1.0, 0.5, 3.0, 0.2
+"""
+
+
+def test_p6_an_api_server_that_is_away_for_minutes_is_waited_for(kube: FakeKube, kubeconfig: Path) -> None:
+    operator = Process(kubeconfig, first=HASTE)
+    try:
+        operator.until_ready()
+        kube.leave()
+        operator.until_it_says("builds of all namespaces not watched", "no answer from the API server")
+        time.sleep(6)
+        assert ask(f"http://127.0.0.1:{operator.probe}/healthz") == (200, "ok\n")
+        assert operator.process.poll() is None
+        kube.is_away = False
+        operator.until_ready(seconds=60)
+    finally:
+        code, _, log = operator.end()
+    assert code == 0, log
+
+
+def test_p6_an_api_server_that_answers_while_watches_stay_closed_is_left_to_a_new_process(
+    kube: FakeKube, kubeconfig: Path
+) -> None:
+    operator = Process(kubeconfig, first=HASTE)
+    try:
+        operator.until_ready()
+        kube.keeps_watches_waiting = True
+        for plural in ("buildcaches", "builds"):
+            kube.send(plural, None)
+        assert operator.process.wait(60) == 1
+    finally:
+        kube.keeps_watches_waiting = False
+        _, _, log = operator.end()
+    assert "the API server answers, but a watch stays closed" in log

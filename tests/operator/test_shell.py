@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+import kopf
 import pytest
 
 from buildcache.api.meta import FINALIZER, FINISHED_LABEL
 from buildcache.controller.objects import Key
+from buildcache.controller.shell import Shell
 from buildcache.reconcile.outcome import Outcome
+from tests.fakes.kube import FakeKube
 
 from .conftest import Start, completed, condition, running
 
@@ -492,3 +496,98 @@ async def test_from_creation_to_effect_takes_milliseconds(start: Start) -> None:
         await operator.until(lambda: len(took) >= 60)
         # The bench measures; this only catches a wait that was put in by mistake, which the fastest would have had as well.
         assert sorted(took)[len(took) // 4] < 0.1
+
+
+async def test_p8_a_namespace_that_is_refused_takes_no_other_down(start: Start, kube: FakeKube) -> None:
+    for plural in ("builds", "buildcaches"):
+        kube.fail("GET", f"/namespaces/team-b/{plural}", 403, times=-1)
+    async with start(namespaces=("team-a", "team-b")) as operator:
+        watches = operator.shell.watches
+        await operator.until(lambda: watches.sees("team-a"))
+        kube.create("builds", "web", spec=SPEC)
+        await operator.until(lambda: operator.reason("web") == "Running")
+        await asyncio.sleep(4)
+        assert kube.watching("builds") == kube.watching("buildcaches") == 1
+        opened = [each.path for each in kube.requests if each.query.get("watch") == "true" and each.status == 200]
+        assert len(opened) == len(set(opened)), "a good watch was opened again"
+        ready, text = watches.readiness()
+        assert ready
+        assert "namespace team-b" in text
+        kube.faults.clear()
+        kube.create("builds", "other", namespace="team-b", spec=SPEC)
+        await operator.until(lambda: operator.builds.passes_of("other"), seconds=17)
+
+
+@pytest.mark.parametrize("answer", ["html", 500, 403])
+async def test_p7_what_stands_before_the_api_server_for_a_while_ends_no_task(
+    start: Start, kube: FakeKube, answer: int | str
+) -> None:
+    """One HTML page with status 200 as the answer to the first history list had ended the task that lets BuildCaches begin."""
+    kube.fail("GET", "/builds", answer, times=2)
+    kube.fail("GET", "/buildcaches", answer, times=1)
+    async with start() as operator:
+        kube.create("buildcaches", "shop", spec={})
+        kube.create("builds", "web", spec=SPEC)
+        await operator.until(lambda: operator.reason("web") == "Running", seconds=10)
+        await operator.until(lambda: operator.reason("shop", "buildcaches") == "Available", seconds=10)
+        assert operator.shell.problems() == []
+
+
+async def test_p7_a_bug_beside_a_pass_loses_neither_the_worker_nor_the_object(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = 12
+
+    def settled(self: Shell, key: Key, done: object) -> None:
+        nonlocal broken
+        if broken:
+            broken -= 1
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(Shell, "_build_settled", settled)
+    async with start(workers=4) as operator:
+        for number in range(12):
+            operator.kube.create("builds", f"web-{number}", spec=SPEC)
+        await operator.until(
+            lambda: all(operator.reason(f"web-{number}") == "Running" for number in range(12)), seconds=15
+        )
+        assert b"buildcache_background_task_failures_total" in operator.shell.metrics.text()
+
+
+async def test_p4_rejected_credentials_are_not_tried_as_fast_as_the_api_server_answers(
+    start: Start, kube: FakeKube
+) -> None:
+    watched = "/apis/buildcache.dev/v1alpha1/builds"
+    async with start() as operator:
+        kube.rejects_credentials = True
+        for plural in ("builds", "buildcaches"):
+            kube.send(plural, None)
+        before = kube.arrived
+        await asyncio.sleep(5)
+        assert kube.arrived - before <= 15
+        assert "401" in operator.shell.watches._watches[watched].why
+        kube.rejects_credentials = False
+        kube.create("builds", "web", spec=SPEC)
+        await operator.until(lambda: operator.reason("web") == "Running", seconds=20)
+
+
+async def test_p4_tokens_that_are_new_each_time_are_spaced_too(
+    start: Start, kube: FakeKube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, count = kopf.login_via_client, 0
+
+    def login(**arguments: Any) -> kopf.ConnectionInfo:
+        nonlocal count
+        count += 1
+        info = real(**arguments)
+        assert isinstance(info, kopf.ConnectionInfo)
+        return dataclasses.replace(info, token=f"token-{count}")
+
+    async with start():
+        monkeypatch.setattr(kopf, "login_via_client", login)
+        kube.rejects_credentials = True
+        for plural in ("builds", "buildcaches"):
+            kube.send(plural, None)
+        before = kube.arrived
+        await asyncio.sleep(5)
+        assert kube.arrived - before <= 20

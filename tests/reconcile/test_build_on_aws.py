@@ -144,9 +144,9 @@ def test_build_to_its_end_with_the_result_of_the_report(world: World) -> None:
     calls = [call["operation"] for call in world.aws.calls(since)]
     assert calls.count("RunTask") == 1
     assert set(calls) == {"RunTask", "DescribeTasks", "GetLogEvents"}
-    assert shell.writes[0] == "hold"
+    assert shell.writes[:2] == ["status", "hold"]
     assert shell.writes[-1] == "release"
-    assert len(shell.writes) <= 5
+    assert len(shell.writes) <= 6
 
 
 def test_kaniko_tells_its_steps_by_its_log(world: World) -> None:
@@ -205,8 +205,10 @@ class _Killed(BaseException):
 def test_t07_f25_conflict_adopts_the_task(world: World) -> None:
     """The cache registers a new revision between a call whose status was lost and the next one."""
     shell = world.build()
-    shell.lose_status = True
+    since = world.aws.next_call
+    shell.lose_launch = True
     shell.settle()
+    assert len(world.tasks_of(shell)) == 1
     ecs = world.aws.client("ecs")
     assert world.view.body is not None
     part = world.view.body["status"]["parts"][0]
@@ -227,6 +229,7 @@ def test_t07_f25_conflict_adopts_the_task(world: World) -> None:
         assert world.finish(shell) == ("True", "Completed")
     finally:
         part["id"] = before
+    assert [call["status"] for call in world.aws.calls(since) if call["operation"] == "RunTask"] == [200, 400]
     assert len(world.tasks_of(shell)) == 1
 
 
@@ -236,7 +239,7 @@ def test_t09_crash_at_run_task_gives_one_task(world: World, when: str) -> None:
     shell = world.build()
     # The server closes the connection without an answer; that the process survives it here makes no difference to AWS.
     with suppress(_Killed):
-        shell.lose_status = True
+        shell.lose_launch = True
         shell.settle()
     world.restarted(shell)
     assert world.finish(shell) == ("True", "Completed")
@@ -273,7 +276,7 @@ def test_f26_old_build_whose_status_was_lost_finds_its_stopped_task(world: World
 def test_t06_task_that_stopped_before_its_launch_was_noted_is_collected(world: World) -> None:
     """The same RunTask is answered with no more than the stopped task's ARN and state: it is asked about, not believed."""
     shell = world.build()
-    shell.lose_status = True
+    shell.lose_launch = True
     world.drive(shell, lambda: [task["status"] for task in world.tasks_of(shell)] == ["STOPPED"])
     shell.body["status"] = {"observedGeneration": -1}
     world.restarted(shell)

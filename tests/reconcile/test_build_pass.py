@@ -20,14 +20,14 @@ from tests.fakes.executor import TASK_ARN, Crash
 from tests.fakes.world import NO_ROOM, REPORT, SPOT, THROTTLED, World, cancel, others, stopped
 
 
-def test_straight_path_is_five_writes_and_one_request() -> None:
+def test_straight_path_is_six_writes_and_one_request() -> None:
     world = World()
     arn = world.launched()
     shell = world.shell
     assert shell.succeeded == ("Unknown", "Provisioning")
     assert shell.status["attempts"] == [{"number": 1, "taskARN": arn, "startedAt": timestamp(START)}]
     assert shell.status["executor"]["name"] == "ec2"
-    assert shell.status["logs"] == {"group": "/buildcache/team-a/shop", "stream": f"build/build/{arn[-32:]}"}
+    assert shell.status["logs"] == {"group": "/buildcache/test/team-a/shop", "stream": f"build/build/{arn[-32:]}"}
     world.ecs.run(arn)
     assert world.ecs.only().last_status == "PENDING", "as long as `report` has not started"
     shell.later(seconds=30)
@@ -41,7 +41,7 @@ def test_straight_path_is_five_writes_and_one_request() -> None:
     assert shell.status["image"]["digest"] == DIGEST
     assert shell.status["timing"]["provisioningSeconds"] == 28
     assert shell.status["attempts"][0]["exitCode"] == 0
-    assert shell.writes == ["hold", "status", "status", "status", "release"]
+    assert shell.writes == ["status", "hold", "status", "status", "status", "release"]
     assert len(world.ecs.requests) == 1
     assert shell.summary().cold
 
@@ -101,12 +101,21 @@ def test_t09_t71_crash_at_run_task_gives_one_task(when: Any) -> None:
 
 def test_crash_before_the_status_write_gives_one_task() -> None:
     world = World()
-    world.shell.lose_status = True
+    world.shell.lose_launch = True
     world.shell.settle()
-    assert world.shell.status == {"observedGeneration": -1}
+    arn = world.ecs.only().arn
+    assert arn not in str(world.shell.status)
     world.restart()
     world.shell.later(minutes=2)
-    assert world.shell.status["attempts"][0]["taskARN"] == world.ecs.only().arn
+    assert world.shell.status["attempts"][0]["taskARN"] == arn == world.ecs.only().arn
+
+
+def test_crash_before_the_note_of_the_cluster_starts_nothing() -> None:
+    world = World()
+    world.shell.lose_status = True
+    world.shell.pass_once()
+    assert world.shell.status == {"observedGeneration": -1}
+    assert world.ecs.requests == []
 
 
 def test_lost_status_of_a_running_build_is_found_again() -> None:
@@ -184,7 +193,7 @@ def test_old_build_crashing_at_run_task_gives_one_task(when: Any) -> None:
     with pytest.raises(Crash):
         world.shell.settle()
     world.restart()
-    world.shell.later(minutes=30)
+    world.shell.later(minutes=5)
     assert len(world.ecs.tasks) == 1
     assert world.shell.succeeded == ("Unknown", "Provisioning")
 
@@ -229,7 +238,7 @@ def test_short_wait_for_a_turn_at_ecs_is_not_written_and_a_long_one_is() -> None
         Refused(Reason.THROTTLED, "in order", 9.0),
     ]
     assert world.shell.settle() == Outcome(again_after=1.5)
-    assert world.shell.writes == ["hold"]
+    assert world.shell.writes == ["status", "hold"]
     assert world.shell.settle().again_after == 9.0
     assert world.shell.succeeded == ("Unknown", "Throttled")
     world.shell.later(seconds=9)
@@ -240,9 +249,12 @@ def test_turn_at_ecs_that_comes_too_late_is_a_queue_timeout() -> None:
     world = World(timeouts={"queue": "10s"})
     world.ecs.answers = [Refused(Reason.THROTTLED, "in order", 30.0)] * 2
     world.shell.settle()
+    world.ecs.answers += [Refused(Reason.THROTTLED, "in order", 30.0)]
     world.shell.later(seconds=30)
+    assert world.shell.succeeded[0] == "Unknown", "not left behind if it was started after all"
+    world.shell.later(seconds=60)
     assert world.shell.succeeded == ("False", "QueueTimeout")
-    assert world.ecs.looks == 1, "not left behind if it was started after all"
+    assert world.ecs.looks == 2
 
 
 @pytest.mark.parametrize(
@@ -250,21 +262,37 @@ def test_turn_at_ecs_that_comes_too_late_is_a_queue_timeout() -> None:
     [
         (Denied("AccessDenied", operation="ecs:RunTask", resource="builds"), "AccessDenied"),
         (Rejected(Reason.INVALID_SPEC, "InvalidParameterException: subnet"), "TaskFailedToStart"),
-        (Rejected(Reason.CLUSTER_NOT_FOUND, "Cluster not found."), "TaskFailedToStart"),
+        (
+            Rejected(Reason.TASK_FAILED_TO_START, "no container instance can take the task: ATTRIBUTE"),
+            "TaskFailedToStart",
+        ),
     ],
-    ids=["denied", "rejected", "F34: no cluster"],
+    ids=["denied", "rejected", "A12: failures that are not about room"],
 )
-def test_refused_request_shows_and_ends_after_the_start_timeout(trouble: Exception, reason: str) -> None:
+def test_a12_refused_request_shows_and_ends_after_the_start_timeout(trouble: Exception, reason: str) -> None:
     world = World()
-    world.ecs.answers = [trouble] * 3
+    world.ecs.answers = [trouble] * 4
     world.shell.settle()
     assert world.shell.succeeded == ("Unknown", "Retrying")
     world.shell.later(minutes=5)
     assert world.shell.succeeded == ("Unknown", "Retrying")
     world.shell.later(minutes=5)
+    assert world.shell.succeeded[0] == "Unknown", "an earlier call without an answer may have started a task"
+    world.shell.later(minutes=1)
     assert world.shell.succeeded == ("False", reason)
     assert world.shell.body["metadata"]["finalizers"] == []
     assert world.ecs.tasks == {}
+
+
+def test_refusal_after_a_long_wait_for_room_has_its_own_start_timeout() -> None:
+    world = World(timeouts={"queue": "9h"})
+    world.ecs.answers = [NO_ROOM] * 2
+    world.shell.settle()
+    world.shell.later(minutes=40)
+    world.ecs.answers = [Denied("no")] * 2
+    world.shell.later(minutes=5)
+    world.shell.later(minutes=5)
+    assert world.shell.succeeded == ("Unknown", "Retrying")
 
 
 def test_refused_request_that_is_mended_in_time_starts() -> None:
@@ -714,14 +742,31 @@ def test_cancel_before_a_turn_or_a_cache_is_an_end_at_once() -> None:
         assert world.ecs.requests == []
 
 
-def test_cancel_while_there_is_no_room_is_an_end_at_once() -> None:
+def test_c3_cancel_while_there_is_no_room_waits_for_what_may_have_been_started_since() -> None:
     world = World()
     world.ecs.answers = [NO_ROOM]
     world.shell.settle()
     cancel(world)
     world.shell.settle()
+    assert world.shell.succeeded == ("Unknown", "Cancelling")
+    world.shell.later(minutes=1)
     assert world.shell.succeeded == ("False", "Cancelled")
-    assert world.ecs.looks == 1
+    assert len(world.ecs.requests) == 0
+
+
+def test_c3_task_of_a_launch_whose_status_was_refused_is_stopped_by_the_cancel() -> None:
+    """The status still says that there is no room; the newer one was refused because of the cancel."""
+    world = World()
+    world.ecs.answers = [NO_ROOM]
+    world.shell.settle()
+    world.shell.lose_status = True
+    world.shell.pass_once()
+    arn = world.ecs.only().arn
+    world.ecs.unlisted.add(arn)
+    cancel(world)
+    world.shell.settle()
+    assert world.ecs.stops == [arn], "this process has started it"
+    assert world.shell.succeeded == ("Unknown", "Cancelling")
 
 
 def test_t57_cancel_while_run_task_is_in_flight_leaves_no_task() -> None:
@@ -771,7 +816,7 @@ def test_cancel_between_two_attempts_starts_no_more() -> None:
     world.launched()
     world.finish(**SPOT)
     cancel(world)
-    world.shell.later(seconds=10)
+    world.shell.later(seconds=3)
     assert world.shell.succeeded == ("False", "Cancelled")
     assert len(world.ecs.tasks) == 1
 
@@ -885,6 +930,11 @@ def test_refused_until_the_queue_timeout_is_an_end(answer: Refused, reason: str)
     world.shell.later(minutes=9)
     assert world.shell.succeeded[0] == "Unknown"
     world.shell.later(minutes=1)
+    if reason == "QueueTimeout":
+        # Throttling says nothing of the calls before.
+        assert world.shell.succeeded[0] == "Unknown"
+        world.ecs.answers = [answer]
+        world.shell.later(minutes=1)
     assert world.shell.succeeded == ("False", reason)
     assert world.shell.status["failure"]["class"] == "Infrastructure"
     assert world.ecs.tasks == {}
@@ -940,9 +990,10 @@ def test_held_build_without_a_task_is_let_go_after_a_minute() -> None:
     world.ecs.answers = [NO_ROOM]
     world.shell.settle()
     world.shell.delete()
-    world.shell.later(seconds=30)
+    world.shell.settle()
+    world.shell.later(seconds=59)
     assert not world.shell.gone()
-    world.shell.later(seconds=31)
+    world.shell.later(seconds=1)
     assert world.shell.gone()
     assert world.ecs.tasks == {}
 

@@ -52,6 +52,8 @@ def waiting(*answers: Any, later: dict[str, float] | None = None, **spec: Any) -
         world.shell.settle()
         if later:
             world.shell.later(**later)
+            # Where an earlier call may have started a task, it is looked for before the Build ends.
+            world.shell.later(minutes=1)
         return world
 
     return reached
@@ -226,18 +228,18 @@ CASES: dict[str, Case] = {
         "False",
         "TaskFailedToStart",
         "Infrastructure",
-        waiting(*[Rejected(Reason.INVALID_SPEC, "InvalidParameterException")] * 2, later={"minutes": 10}),
+        waiting(*[Rejected(Reason.INVALID_SPEC, "InvalidParameterException")] * 3, later={"minutes": 10}),
     ),
     "T50: MISSING for an hour": Case("False", "TaskRecordExpired", "Infrastructure", expired),
     "T39: RunTask is denied": Case(
-        "False", "AccessDenied", "Infrastructure", waiting(*[Denied("no")] * 2, later={"minutes": 10})
+        "False", "AccessDenied", "Infrastructure", waiting(*[Denied("no")] * 3, later={"minutes": 10})
     ),
     "T43: RunTask with a role that cannot be assumed": Case(
         "False",
         "AccessDenied",
         "Infrastructure",
         waiting(
-            *[Rejected(Reason.ACCESS_DENIED, "ClientException: ECS was unable to assume the role")] * 2,
+            *[Rejected(Reason.ACCESS_DENIED, "ClientException: ECS was unable to assume the role")] * 3,
             later={"minutes": 10},
         ),
     ),

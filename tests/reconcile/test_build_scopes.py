@@ -117,6 +117,9 @@ def test_a_crash_between_the_task_and_its_note_keeps_to_what_really_runs(then: b
     see(world)
     world.shell.body["metadata"]["finalizers"] = ["buildcache.dev/finalizer"]
     see(world, *([rival] if then else []))
+    world.shell.pass_once()
+    assert world.ecs.requests == [], "the cluster is noted first"
+    see(world, *([rival] if then else []))
     world.shell.lose_status = True
     world.shell.pass_once()
     assert started_from(world) == first

@@ -180,7 +180,7 @@ def test_toggling_the_file_system_and_enabled_makes_and_removes_the_stores(cache
     assert cache.conditions()["FileSystemReady"] == ("True", "Available")
     cache.edit(enabled=False)
     cache.settle()
-    assert cache.conditions()["Ready"] == ("False", "Disabled")
+    assert cache.conditions()["Ready"] == ("True", "Disabled")
     assert cache.conditions()["ExecutorsReady"] == ("True", "Available")
     left = left_over(aws.world)
     assert left.keys() == {"groups", "log groups", "task definitions"}
@@ -247,7 +247,9 @@ def test_suspend_means_no_aws_write(cache: Cache, calls: Calls) -> None:
     cache.edit(suspend=True)
     calls.reset()
     cache.settle()
-    assert cache.conditions()["Ready"] == ("False", "Suspended")
+    assert cache.conditions()["Ready"] == ("True", "Available")
+    assert cache.conditions()["Suspended"] == ("True", "SuspendedBySpec")
+    assert not {"Reconciling", "Stalled"} & cache.conditions().keys()
     cache.delete()
     outcome = cache.step()
     assert not cache.is_gone()
@@ -276,7 +278,8 @@ def test_report_from_the_start_makes_nothing_and_asks_no_more_often_than_it_shou
     assert outcome.again_after > 500
     assert calls.mutating() == []
     assert cache.conditions()["Drifted"] == ("True", "DriftFound")
-    assert not {"Reconciling", "Stalled"} & cache.conditions().keys()
+    assert cache.conditions()["Stalled"] == ("True", "NotFound")  # nothing goes on: a person must act
+    assert "Reconciling" not in cache.conditions()
     assert "file-system" in {row["part"] for row in cache.body["status"]["drift"]}
 
 
@@ -461,11 +464,11 @@ def drift_rule_widened(cache: Cache) -> None:
 
 
 def drift_retention(cache: Cache) -> None:
-    client("logs").delete_retention_policy(logGroupName="/buildcache/team-a/shop")
+    client("logs").delete_retention_policy(logGroupName="/buildcache/test/team-a/shop")
 
 
 def drift_log_group(cache: Cache) -> None:
-    client("logs").delete_log_group(logGroupName="/buildcache/team-a/shop")
+    client("logs").delete_log_group(logGroupName="/buildcache/test/team-a/shop")
 
 
 def drift_definition(cache: Cache) -> None:

@@ -198,7 +198,7 @@ def foreign_repository(cache: Cache) -> None:
 
 
 def foreign_log_group(cache: Cache) -> None:
-    client("logs").create_log_group(logGroupName="/buildcache/team-a/shop")
+    client("logs").create_log_group(logGroupName="/buildcache/test/team-a/shop")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from moto.ec2.exceptions import (
     DependencyViolationError,
     EC2ClientError,
     InvalidSecurityGroupDuplicateError,
+    InvalidVPCIdError,
 )
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.responses import EC2Response
@@ -38,6 +39,8 @@ class Ec2(EC2Backend):  # type: ignore[misc]  # moto carries no types
         if description and not TEXT.fullmatch(description):
             raise _invalid("GroupDescription", description, "Character sets beyond ASCII are not supported.")
         vpc_id = vpc_id or self.default_vpc.id
+        if vpc_id not in self.vpcs:
+            raise InvalidVPCIdError(vpc_id)
         if any(group.name.lower() == name.lower() for group in self.groups[vpc_id].values()):
             raise InvalidSecurityGroupDuplicateError(name)
         return super().create_security_group(name, description, vpc_id, **kwargs)

@@ -125,6 +125,21 @@ class EfsResponse(EFSResponse):  # type: ignore[misc]  # moto carries no types
         self.efs_backend.delete_access_point(self._get_param("AccessPointId"))
         return _json({}, status=204)
 
+    def tag_resource(self) -> Any:
+        """Tag what is there only."""
+        self.efs_backend.tagged(self._get_param("ResourceId"))
+        return super().tag_resource()
+
+    def untag_resource(self) -> Any:
+        """Untag what is there only."""
+        self.efs_backend.tagged(self._get_param("ResourceId"))
+        return super().untag_resource()
+
+    def list_tags_for_resource(self) -> Any:
+        """List the tags of what is there."""
+        self.efs_backend.tagged(self._get_param("ResourceId"))
+        return super().list_tags_for_resource()
+
 
 def _json(document: Mapping[str, Any], status: int = 200) -> Any:
     return json.dumps(document), {**JSON, "status": status}

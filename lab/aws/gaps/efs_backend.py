@@ -232,11 +232,21 @@ class Efs(EFSBackend):  # type: ignore[misc]  # moto carries no types
 
     def delete_access_point(self, access_point_id: str) -> None:
         """Begin to delete."""
+        found = self.access_point(access_point_id)
+        if found._state != "deleting":
+            found._state, found._due = "deleting", time.monotonic() + self.timing.access_point_deleting
+
+    def access_point(self, access_point_id: str) -> Any:
+        """Return an access point in any state."""
         found = self.access_points.get(access_point_id)
         if found is None:
             raise EfsError("AccessPointNotFound", f"Access Point {access_point_id} does not exist.")
-        if found._state != "deleting":
-            found._state, found._due = "deleting", time.monotonic() + self.timing.access_point_deleting
+        return found
+
+    def tagged(self, resource: str) -> Any:
+        """Return the file system or access point of an id or ARN that tags are about."""
+        resource_id = resource.rpartition("/")[2]
+        return self.access_point(resource_id) if resource_id.startswith("fsap-") else self.file_system(resource_id)
 
     def access_point_json(self, point: Any) -> dict[str, Any]:
         """Show an access point with its state."""

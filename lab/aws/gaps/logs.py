@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from moto.logs import urls
-from moto.logs.exceptions import InvalidParameterException, ResourceNotFoundException
+from moto.logs.exceptions import InvalidParameterException, ResourceNotFoundException, ValidationException
 from moto.logs.models import LogsBackend, logs_backends
 
 RETENTION_DAYS = frozenset(
@@ -52,6 +52,44 @@ class Logs(LogsBackend):  # type: ignore[misc]  # moto carries no types
         if log_stream_name not in group.streams:
             raise ResourceNotFoundException("The specified log stream does not exist.")
         return super().get_log_events(log_group_name, log_group_id, log_stream_name, *rest, **kwargs)
+
+    def filter_log_events(self, log_group_name: str, log_stream_names: list[str], *rest: Any, **kwargs: Any) -> Any:
+        """Refuse the whole search when one of the named streams is not there (percona/rds_exporter#81)."""
+        group = self.groups.get(log_group_name)
+        if group is not None and any(name not in group.streams for name in log_stream_names or ()):
+            raise ResourceNotFoundException("The specified log stream does not exist.")
+        return super().filter_log_events(log_group_name, log_stream_names, *rest, **kwargs)
+
+    def delete_log_group(self, log_group_name: str) -> None:
+        """Let the tags go too: a group that is made anew has none of them."""
+        group = self.groups.get(log_group_name)
+        super().delete_log_group(log_group_name)
+        if group is not None:
+            self.tagger.delete_all_tags_for_resource(group.arn)
+
+    def list_tags_for_resource(self, resource_arn: str) -> dict[str, str]:
+        """Say so when there is no such group."""
+        self._check(resource_arn)
+        tags: dict[str, str] = super().list_tags_for_resource(resource_arn)
+        return tags
+
+    def tag_resource(self, arn: str, tags: dict[str, str]) -> None:
+        """Tag what is there only."""
+        self._check(arn)
+        super().tag_resource(arn, tags)
+
+    def untag_resource(self, arn: str, tag_keys: list[str]) -> None:
+        """Untag what is there only."""
+        self._check(arn)
+        super().untag_resource(arn, tag_keys)
+
+    def _check(self, arn: str) -> None:
+        """Refuse what is no log group, and the form of an ARN that DescribeLogGroups gives (boto/boto3#4104)."""
+        _, is_group, name = arn.partition(":log-group:")
+        if is_group and name.endswith(":*"):
+            raise ValidationException("Invalid resourceArn")
+        if is_group and name not in self.groups:
+            raise ResourceNotFoundException("The specified resource does not exist.")
 
 
 def fill() -> None:

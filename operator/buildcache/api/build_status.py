@@ -42,6 +42,13 @@ class Attempt(Api):
     stop_code: Annotated[str | None, Field(max_length=64, description="ECS's stopCode of the task.")] = None
     exit_code: Annotated[int | None, Field(description="Exit code of its container build.")] = None
     stop_request: StopRequest | None = None
+    cluster_arn: Annotated[
+        str | None,
+        Field(
+            max_length=512,
+            description="ECS cluster of the coming task; noted before RunTask, gone once taskARN is known.",
+        ),
+    ] = None
 
 
 class Image(Api):

@@ -21,6 +21,8 @@ from .meta import (
 from .rules import LONGEST_RUN, at_most, check_at_most, rule, rules
 from .stores import FileSystem, Registry
 
+VPC_ID = Pattern(r"vpc-[0-9a-f]{8,17}", "must be a VPC id such as vpc-0a1b2c3d4e5f60718")
+
 
 class Network(Api):
     """Where build tasks and mount targets live."""
@@ -30,7 +32,7 @@ class Network(Api):
     vpc_id: Annotated[
         str,
         Field(max_length=32, description="VPC of build tasks and mount targets. Immutable."),
-        Pattern(r"vpc-[0-9a-f]{8,17}", "must be a VPC id such as vpc-0a1b2c3d4e5f60718"),
+        VPC_ID,
     ]
     subnet_ids: Annotated[
         tuple[

@@ -19,7 +19,8 @@ def _column(name: str, path: str, kind: str = "string", *, wide: bool = False) -
 
 BUILD_CACHE_COLUMNS = [
     _column("Ready", _condition("Ready", "status")),
-    _column("Status", _condition("Ready", "reason")),
+    # The operator orders its conditions: Suspended, where there is one, comes before Ready.
+    _column("Status", ".status.conditions[0].reason"),
     _column("Hit%", ".status.efficiency.hitPercent", "integer"),
     _column("Running", ".status.queue.running", "integer"),
     _column("Queued", ".status.queue.queued", "integer"),

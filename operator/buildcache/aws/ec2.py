@@ -36,6 +36,17 @@ def observe_security_groups(
     return found
 
 
+def observe_given_groups(client: "EC2Client", group_ids: Sequence[str]) -> Mapping[str, str]:
+    """Id → VPC of the groups that exist; the filter leaves out the others, where a list of ids would fail."""
+    filters: list[Any] = [{"Name": "group-id", "Values": sorted(group_ids)}]
+    found = {}
+    with translated("ec2:DescribeSecurityGroups"):
+        for page in client.get_paginator("describe_security_groups").paginate(Filters=filters):
+            for group in page["SecurityGroups"]:
+                found[group["GroupId"]] = group.get("VpcId", "")
+    return found
+
+
 def observe_subnets(client: "EC2Client", subnet_ids: Iterable[str]) -> Mapping[str, Subnet]:
     """Id → subnet, of those that exist; a filter answers nothing for the others, where a list of ids would fail."""
     filters: list[Any] = [{"Name": "subnet-id", "Values": sorted(subnet_ids)}]
@@ -71,7 +82,11 @@ def create_security_group(client: "EC2Client", action: CreateSecurityGroup) -> N
 
 
 def authorize_rules(client: "EC2Client", action: AuthorizeRules) -> None:
-    """Add the rules one by one: AWS rejects a whole request for one rule that is there already."""
+    """Add the rules one by one: AWS rejects a whole request for one rule that is there already.
+
+    Raises Absent when EC2 does not know a group yet: one that was just created is not visible everywhere at once.
+    """
+    unknown: Absent | None = None
     for rule in sorted(action.rules):
         try:
             with translated(f"ec2:AuthorizeSecurityGroup{action.direction.capitalize()}", action.group_id):
@@ -79,9 +94,12 @@ def authorize_rules(client: "EC2Client", action: AuthorizeRules) -> None:
                     client.authorize_security_group_ingress(GroupId=action.group_id, IpPermissions=[_permission(rule)])
                 else:
                     client.authorize_security_group_egress(GroupId=action.group_id, IpPermissions=[_permission(rule)])
-        except (Exists, Absent):
-            # Absent: a group that was just made is not visible everywhere yet; the next pass sees what is missing.
+        except Exists:
             continue
+        except Absent as absent:
+            unknown = absent
+    if unknown is not None:
+        raise unknown
 
 
 def revoke_rules(client: "EC2Client", action: RevokeRules) -> None:

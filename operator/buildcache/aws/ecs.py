@@ -4,6 +4,7 @@ from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from buildcache.core.action import DeregisterTaskDefinition, RegisterTaskDefinition, Tags
+from buildcache.core.build import family_of
 from buildcache.core.names import CONTENT_HASH_TAG
 from buildcache.core.observed import ACTIVE, TaskRevision
 
@@ -12,6 +13,7 @@ from .tags import is_owned, lower_key_value
 
 if TYPE_CHECKING:
     from types_boto3_ecs import ECSClient
+    from types_boto3_ecs.type_defs import TaskDefinitionTypeDef
 
 RETIRED_AT_ONCE = 10
 """Older revisions that one look describes, newest first; the rest comes when these are gone. ECS lets one go each second."""
@@ -84,8 +86,17 @@ def _describe(client: "ECSClient", family_or_arn: str, owner: Tags) -> TaskRevis
         revision=described["revision"],
         owned=is_owned(tags, owner),
         content_hash=tags.get(CONTENT_HASH_TAG, ""),
+        log_group=_log_group(described),
         tags=tags,
     )
+
+
+def _log_group(described: "TaskDefinitionTypeDef") -> str:
+    for container in described.get("containerDefinitions", []):
+        group = container.get("logConfiguration", {}).get("options", {}).get("awslogs-group")
+        if group is not None:
+            return group
+    return ""
 
 
 def _active(client: "ECSClient", family: str) -> list[str]:
@@ -94,4 +105,5 @@ def _active(client: "ECSClient", family: str) -> list[str]:
         paginator = client.get_paginator("list_task_definitions")
         for page in paginator.paginate(familyPrefix=family, status="ACTIVE", sort="DESC"):
             found += page["taskDefinitionArns"]
-    return found
+    # The parameter is called a prefix, and other implementations of this API take it for one.
+    return [arn for arn in found if family_of(arn) == family]

@@ -62,8 +62,8 @@ def observe_mount_targets(client: "EFSClient", file_system_id: str) -> Sequence[
     return found
 
 
-def mount_target(described: "MountTargetDescriptionTypeDef", groups: frozenset[str]) -> MountTarget:
-    """A mount target with the groups of its interface."""
+def mount_target(described: "MountTargetDescriptionTypeDef", groups: frozenset[str] | None) -> MountTarget:
+    """A mount target with the groups of its interface; None where EC2 does not list the interface."""
     return MountTarget(
         id=described["MountTargetId"],
         subnet_id=described["SubnetId"],

@@ -6,9 +6,11 @@ compared as codes; only where one code means several things does a phrase of the
 everything).
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
+from typing import Any
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -29,6 +31,9 @@ THROUGHPUT_PAUSE = 3600.0
 """Seconds between attempts at a throughput change, of which AWS allows one in 24 hours."""
 
 _MESSAGE_LIMIT = 400
+
+SIGN_IN = ("AssumeRole", "AssumeRoleWithWebIdentity")
+"""What botocore itself calls when credentials are due, inside of whatever call needs them: its errors are of the operator's set-up."""
 
 
 class Absent(Exception):
@@ -80,6 +85,7 @@ _TABLE: Mapping[Answer, tuple[str, ...]] = {
         *THROTTLING,
         # AWS is in trouble
         "DependencyTimeout",
+        "IDPCommunicationError",  # STS cannot reach the cluster's OIDC issuer
         "InsufficientThroughputCapacity",
         "InternalError",
         "InternalFailure",
@@ -159,7 +165,7 @@ _TABLE: Mapping[Answer, tuple[str, ...]] = {
     ),
     Answer.NOT_FOUND: ("InvalidSubnetID.NotFound", "InvalidVpcID.NotFound", "SubnetNotFound"),
     Answer.NO_CLUSTER: ("ClusterNotFoundException",),
-    # Codes that are not listed and come with a 4xx status are answered the same way: the request as it is cannot succeed.
+    # A write that is refused with an unlisted code and a 4xx status gets the same answer: the request cannot succeed as it is.
     Answer.INVALID: ("BadRequest", "InvalidParameterException", "ValidationException", "KmsException"),
 }
 CODES: Mapping[str, Answer] = {code: answer for answer, codes in _TABLE.items() for code in codes}
@@ -170,24 +176,54 @@ PHRASES: tuple[tuple[str, str, Answer], ...] = (
     # RunTask with a role that IAM has not spread yet, or with one that ECS may not assume: told apart by time only, so it is tried
     # again for as long as a refusal may last.
     ("ClientException", "unable to assume the role", Answer.NO_ROLE),
-    ("ClientException", "Unable to describe task definition", Answer.ABSENT),
-    ("ClientException", "TaskDefinition is inactive", Answer.ABSENT),
-    ("ClientException", "The specified task definition does not exist", Answer.ABSENT),
+    # RunTask with a definition that is gone: AWS documents ClientException, and answers InvalidParameterException as well.
+    *(
+        (code, phrase, Answer.ABSENT)
+        for code in ("ClientException", "InvalidParameterException")
+        for phrase in (
+            "Unable to describe task definition",
+            "TaskDefinition is inactive",
+            "TaskDefinition not found",
+            "The specified task definition does not exist",
+        )
+    ),
     *((code, phrase, Answer.UNAVAILABLE) for code, phrase in _FULL),
+    # RegisterTaskDefinition while another revision of the family is being made: passes by itself.
+    ("ClientException", "Too many concurrent attempts to create a new revision", Answer.UNAVAILABLE),
     ("InvalidParameterException", "referenced task was not found", Answer.ABSENT),
 )
 """Codes that mean several things: code, phrase in the message, answer."""
 
 
-def answer_of(code: str, message: str = "", status: int = 0) -> Answer:
-    """The answer to an error code; the message and the HTTP status decide where the code does not."""
+_READS = ("Describe", "List", "Get", "BatchGet", "Filter")
+
+_HTML = (b"<!doctype", b"<html")
+
+
+def answer_of(code: str, message: str = "", status: int = 0, operation: str = "") -> Answer:
+    """Map an error code to its answer; the message, the HTTP status and the operation decide where the code does not.
+
+    An unlisted code in the answer to a read says nothing about the spec, because a read sends little more than names of ours.
+    """
     for ambiguous, phrase, answer in PHRASES:
         if code == ambiguous and phrase in message:
             return answer
     if code in CODES:
         return CODES[code]
     # A proxy's HTML page and moto's 500 arrive with the status as their code.
-    return Answer.UNAVAILABLE if status >= 500 or code.startswith("5") or status == 429 else Answer.INVALID
+    if status >= 500 or code.startswith("5") or status == 429:
+        return Answer.UNAVAILABLE
+    return Answer.UNAVAILABLE if operation.partition(":")[2].startswith(_READS) else Answer.INVALID
+
+
+def refuse_html(response_dict: Mapping[str, Any], **_: object) -> None:
+    """Handle botocore's `before-parse` event: an HTML page is a proxy's answer, never that of AWS, whatever its status.
+
+    botocore's JSON parser takes such a page with status 200 for an empty answer.
+    """
+    body = response_dict.get("body")
+    if isinstance(body, bytes) and body.lstrip()[:16].lower().startswith(_HTML):
+        raise ResponseParserError(f"an HTML page with status {response_dict.get('status_code')} instead of an answer")
 
 
 def is_throttling(error: Unavailable) -> bool:
@@ -214,7 +250,9 @@ def translated(operation: str, resource: str = "") -> Iterator[None]:
         told = error.response.get("Error", {})
         code, message = str(told.get("Code", "")), str(told.get("Message", ""))[:_MESSAGE_LIMIT]
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        _raise(answer_of(code, message, status), code, message, operation, resource, error)
+        if error.operation_name in SIGN_IN and CODES.get(code) is not Answer.UNAVAILABLE and status < 500:
+            raise Denied(_sign_in_advice(code), operation=f"sts:{error.operation_name}", resource="") from error
+        _raise(answer_of(code, message, status, operation), code, message, operation, resource, error)
     except (NoCredentialsError, PartialCredentialsError) as error:
         message = "the operator has no AWS credentials: give its service account a role (IRSA or Pod Identity)"
         raise Denied(message, operation=operation, resource=resource) from error
@@ -222,9 +260,31 @@ def translated(operation: str, resource: str = "") -> Iterator[None]:
         message = str(error)[:_MESSAGE_LIMIT]
         raise Rejected(Reason.INVALID_SPEC, message, operation=operation, resource=resource) from error
     except (BotoCoreError, ResponseParserError) as error:
-        # ResponseParserError is neither a ClientError nor a BotoCoreError; it is what an HTML error page of an XML service becomes.
+        # ResponseParserError is neither a ClientError nor a BotoCoreError; it is what an HTML page becomes.
         message = f"no usable answer ({type(error).__name__})"
         raise Unavailable(message, operation=operation, resource=resource) from error
+    except OSError as error:
+        # After BotoCoreError, of which the timeouts are OSErrors too: this is the token of the web identity, read when credentials are due.
+        message = (
+            f"cannot read {error.filename or 'the web identity token'} ({error.strerror}), which the operator signs in to AWS with:"
+            " check AWS_WEB_IDENTITY_TOKEN_FILE, the projected volume of its Pod and fsGroup in its securityContext"
+        )
+        raise Denied(message, operation="sts:AssumeRoleWithWebIdentity", resource="") from error
+
+
+def _sign_in_advice(code: str) -> str:
+    match code:
+        case "InvalidIdentityToken" | "IDPRejectedClaim":
+            advice = (
+                "register this cluster's OIDC issuer as an identity provider in IAM, with audience sts.amazonaws.com"
+            )
+        case "AccessDenied" | "AccessDeniedException":
+            advice = (
+                "the trust policy of its role must name this cluster's OIDC provider and the operator's service account"
+            )
+        case _:
+            advice = "check the role ARN in the annotation of its service account, and the role's trust policy"
+    return f"{code}: the operator cannot sign in to AWS; {advice} (manifests/aws)"
 
 
 def _raise(answer: Answer, code: str, message: str, operation: str, resource: str, error: ClientError) -> None:
@@ -239,8 +299,29 @@ def _raise(answer: Answer, code: str, message: str, operation: str, resource: st
         case Answer.UNAVAILABLE:
             raise Unavailable(text, operation=operation, resource=resource) from error
         case Answer.DENIED:
-            # AWS's own message may hold an encoded authorisation context: the code and the action are what helps.
-            advice = f"{code}: the operator's role is not allowed this action (manifests/aws lists all it needs)"
-            raise Denied(advice, operation=operation, resource=resource) from error
+            raise Denied(f"{code}: {_denial(message)}", operation=operation, resource=resource) from error
         case Answer.INVALID | Answer.QUOTA | Answer.NOT_FOUND | Answer.NO_CLUSTER | Answer.NO_ROLE:
             raise Rejected(answer.value, text, operation=operation, resource=resource) from error
+
+
+_DENIED = re.compile(
+    r"not authorized to perform:? (?P<action>[A-Za-z0-9-]+:[A-Za-z0-9*]+)(?: on resource:? (?P<resource>\S+))?"
+    r"(?P<why>,? (?:because|with) [^.]*)?"
+)
+
+
+def _denial(message: str) -> str:
+    """Say which action on which resource AWS refused: not always the one that was called (`iam:PassRole`).
+
+    Only these parts are kept. The rest of AWS's message may hold an encoded authorization context.
+    """
+    found = _DENIED.search(message)
+    if found is None:
+        return "the operator's role does not allow this action; manifests/aws/README.md lists the permissions it needs"
+    resource = (found["resource"] or "").rstrip(".,")
+    where = f" on resource {resource}" if resource else ""
+    why = (found["why"] or "").rstrip()
+    return (
+        f"the operator's role is not authorized to perform {found['action']}{where}{why}; "
+        "manifests/aws/README.md lists the permissions it needs"
+    )

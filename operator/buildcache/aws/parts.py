@@ -49,6 +49,7 @@ def observe(
         found,
         cluster_state=settled.cluster_state if settled else ecs.observe_cluster(clients.ecs, want.cluster_arn),
         dns=settled.dns if settled else _dns(clients, want),
+        given_groups=settled.given_groups if settled else _given_groups(clients, want),
         subnets={**found.subnets, **_unknown_subnets(clients, want, found)},
         revisions=_revisions(clients, want, families, settled.revisions if settled else ()),
     )
@@ -60,6 +61,7 @@ def observe_for_teardown(clients: Clients, want: DesiredCache) -> ObservedCache:
     owner = names.owner_tags(want.identity)
     return replace(
         _observe(clients, want),
+        former_log_group=logs.observe_log_group(clients.logs, want.former_log_group, owner),
         # Of whatever file system: one that was only observed may have left the spec long ago.
         access_points=tuple(efs.observe_access_points(clients.efs, owner)),
         revisions=tuple(ecs.observe_revisions(clients.ecs, families, owner)),
@@ -92,8 +94,7 @@ def _observe(clients: Clients, want: DesiredCache) -> ObservedCache:
     interfaces = [mount["NetworkInterfaceId"] for mount in described if "NetworkInterfaceId" in mount]
     interface_groups = ec2.observe_interface_groups(clients.ec2, interfaces) if interfaces else {}
     mounts = tuple(
-        efs.mount_target(mount, interface_groups.get(mount.get("NetworkInterfaceId", ""), frozenset()))
-        for mount in described
+        efs.mount_target(mount, interface_groups.get(mount.get("NetworkInterfaceId", ""))) for mount in described
     )
     return ObservedCache(
         build_group=groups.get(want.build_group_name),
@@ -136,6 +137,10 @@ def _stale_families(clients: Clients, want: DesiredCache, found: ObservedCache) 
     listed = ecs.find_families(clients.ecs, names.family_prefix(want.identity))
     living = living_families(want, found)
     return [family for family in listed if names.mounted_by(family) is not None and family not in living]
+
+
+def _given_groups(clients: Clients, want: DesiredCache) -> Mapping[str, str] | None:
+    return ec2.observe_given_groups(clients.ec2, want.given_groups) if want.given_groups else None
 
 
 def _dns(clients: Clients, want: DesiredCache) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from buildcache.core.errors import Unavailable
+from buildcache.core.errors import Rejected, Unavailable
 from buildcache.core.status import Reason
 from buildcache.core.task_state import Described, Task, TaskContainer
 
@@ -14,7 +15,7 @@ from .errors import Absent, Exists, is_full, is_throttling, translated
 
 if TYPE_CHECKING:
     from types_boto3_ecs import ECSClient
-    from types_boto3_ecs.type_defs import ListTasksRequestTypeDef, TaskTypeDef
+    from types_boto3_ecs.type_defs import FailureTypeDef, ListTasksRequestTypeDef, TaskTypeDef
 
 DESCRIBE_LIMIT = 100
 """Tasks that one DescribeTasks takes."""
@@ -59,8 +60,27 @@ def run_task(ecs: ECSClient, request: Mapping[str, Any]) -> Task | Refused:
         raise
     if answer["tasks"]:
         return _task(answer["tasks"][0])
-    reasons = {str(failure.get("reason") or failure.get("detail") or "") for failure in answer.get("failures", ())}
-    return Refused(Reason.WAITING_FOR_CAPACITY, "; ".join(sorted(filter(None, reasons))) or "ECS started no task")
+    return _not_started(answer.get("failures", ()), cluster)
+
+
+_MISFIT = re.compile(r"ATTRIBUTE|MISSING|INACTIVE|LOCATION")
+"""Reasons in RunTask's `failures` that waiting does not change: an attribute that no instance has, or an instance that is not there."""
+
+
+def _not_started(failures: Sequence[FailureTypeDef], cluster: str) -> Refused:
+    """RunTask answered 200 and started nothing: for want of room, unless every reason says that no instance can ever take the task."""
+    told = [(str(failure.get("reason") or ""), str(failure.get("detail") or "")) for failure in failures]
+    message = (
+        "; ".join(sorted({": ".join(filter(None, words)) for words in told if any(words)})) or "ECS started no task"
+    )
+    if told and all(_MISFIT.match(reason) for reason, _ in told):
+        raise Rejected(
+            Reason.TASK_FAILED_TO_START,
+            f"no container instance of the cluster can take the task: {message}",
+            operation="ecs:RunTask",
+            resource=cluster,
+        )
+    return Refused(Reason.WAITING_FOR_CAPACITY, message)
 
 
 def describe_tasks(ecs: ECSClient, cluster: str, arns: Sequence[str]) -> Described:

@@ -89,3 +89,6 @@ def configure(form: Literal["json", "text"], stream: TextIO = sys.stderr) -> Non
     # kopf tells of every handler call; the SDKs would tell of headers and bodies.
     for name in ("kopf.objects", "kopf.activities", "botocore", "boto3", "urllib3", "kubernetes", "aiohttp.access"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # What these say at each try, with tracebacks, `watches` and `health` say once.
+    for name in ("kopf._cogs.clients.watching", "botocore.credentials"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -28,6 +28,25 @@ class Metrics:
         self._objects = Gauge(
             "buildcache_objects", "Objects kept in memory: finished Builds are not.", ("kind",), registry=self.registry
         )
+        self._watches = Gauge("buildcache_watches_open", "Open watches.", ("kind",), registry=self.registry)
+        self._failures = Counter(
+            "buildcache_background_task_failures",
+            "Background tasks that ended with an error and were started again.",
+            ("loop",),
+            registry=self.registry,
+        )
+
+    def supervise(self, task: str) -> None:
+        """Show a background task's counter from its start on."""
+        self._failures.labels(task)
+
+    def task_failed(self, task: str) -> None:
+        """Count one failure of a background task."""
+        self._failures.labels(task).inc()
+
+    def show_watches(self, kind: str, read: Callable[[], float]) -> None:
+        """Read the number of open watches when it is asked for."""
+        self._watches.labels(kind).set_function(read)
 
     def passed(self, kind: str, verdict: str, seconds: float) -> None:
         """Count one pass."""

@@ -103,8 +103,6 @@ class Passes:
         return Done(Verdict.CONFLICT, body, changed, message="the object changes faster than it can be written")
 
     def _carry_out(self, body: Body, outcome: Outcome) -> tuple[Result, bool]:
-        if outcome.finalizer == "add":
-            return self._keep(self._writer.hold(self._kind, body))
         sent = False
         if outcome.status is not None:
             result, sent = self._keep(self._writer.write_status(self._kind, body, outcome.status))
@@ -112,10 +110,11 @@ class Passes:
                 return result, sent
             self._tell_change(body, result)
             body = result.body
-        if outcome.finalizer == "release":
-            result, released = self._keep(self._writer.release(self._kind, body))
-            return result, sent or released
-        return Written(body), sent
+        if outcome.finalizer == "keep":
+            return Written(body), sent
+        write = self._writer.hold if outcome.finalizer == "add" else self._writer.release
+        result, written = self._keep(write(self._kind, body))
+        return result, sent or written
 
     def _keep(self, result: Result) -> tuple[Result, bool]:
         if not isinstance(result, Written) or not result.sent:

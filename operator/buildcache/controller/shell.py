@@ -1,6 +1,6 @@
 """Everything between kopf and the passes, put together: who is told what, and what happens by the clock.
 
-`handlers.py` gets this object as kopf's memo. All of it runs on the event loop, except what it sends to worker threads.
+All of it runs on the event loop, except what it sends to worker threads.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from buildcache.api.meta import FINISHED_LABEL, VERSION
 from buildcache.core import scope
@@ -22,11 +22,12 @@ from buildcache.reconcile.outcome import Reconciler
 
 from .health import Health
 from .metrics import Metrics
-from .objects import Body, Key, KindName, cache_of, condition_of, identified, is_released, is_terminal
+from .objects import PLURALS, Body, Key, KindName, cache_of, condition_of, identified, is_released, is_terminal
 from .passes import Done, Passes
 from .retention import Retention
 from .store import Store
-from .watches import GIVE_UP_AFTER, Watches
+from .supervision import Supervisor
+from .watches import Watches
 from .worker import Lane
 from .writer import UNFINISHED, Gone, Refused, Result, Writer, Written
 
@@ -45,6 +46,9 @@ QUEUE_DELAY = 5.0
 """Seconds after which a BuildCache is looked at when one of its Builds moved: one pass for a burst, not one for each."""
 
 EXIT_PATIENCE = 5.0
+
+GUARD_LOOK = 5.0
+"""Seconds between looks at whether the watches are stuck."""
 
 CREDENTIALS_MISSING, CREDENTIALS_FOUND = 10.0, 60.0
 """Seconds between looks at the operator's own AWS credentials. A look at good ones makes no call."""
@@ -88,6 +92,7 @@ class Shell:
         self.watches = watches
         self.health = Health()
         self.metrics = Metrics()
+        self._supervisor = Supervisor(self.metrics)
         self._store = store
         self._writer = writer
         self._poller = poller
@@ -117,6 +122,7 @@ class Shell:
             )
             self.metrics.show_depth(kind, made.depth)
             self.metrics.show_objects(kind, lambda: store.count(kind))
+            self.metrics.show_watches(kind, lambda: watches.open_count(PLURALS[kind]))
             return made
 
         self.caches = lane("BuildCache", caches, for_caches, for_caches, self._cache_settled)
@@ -125,11 +131,7 @@ class Shell:
         self._retention = Retention()
         self._shown: dict[Key, _Shown] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._tasks: list[asyncio.Task[None]] = []
-
-    def __copy__(self) -> Self:
-        """Return itself: kopf copies its memo for every object, and all of them share this one."""
-        return self
+        self._loops: list[asyncio.Task[None]] = []
 
     # Told from outside
 
@@ -148,31 +150,47 @@ class Shell:
 
     # Its life
 
-    def start(self) -> None:
-        """Make all tasks; must be called before kopf starts, which cancels those that are made while it runs."""
+    def start(self, give_up: Callable[[], None] = lambda: None) -> None:
+        """Make all tasks; must be called before kopf starts, which cancels those that are made while it runs.
+
+        `give_up` is called when a new process is the better hope.
+        """
         self._loop = asyncio.get_running_loop()
-        self.builds.start()
-        self.caches.start()
-        self._tasks = [
-            asyncio.create_task(self._begin(), name="beginning"),
-            asyncio.create_task(self._repair(), name="repair list"),
-            asyncio.create_task(self._poll(), name="poller"),
-            asyncio.create_task(self._expire(), name="expiry"),
-            asyncio.create_task(self._check_credentials(), name="credentials"),
-        ]
+        self.builds.start(self._supervisor)
+        self.caches.start(self._supervisor)
+        loops = {
+            "start": self._begin,
+            "repair list": self._repair,
+            "poller": self._poll,
+            "expiry": self._expire,
+            "credentials": self._check_credentials,
+            "watch guard": lambda: self._guard(give_up),
+        }
+        self._loops = [self._supervisor.start(name, body) for name, body in loops.items()]
 
     async def stop(self) -> bool:
         """End: no new passes; the running ones get some seconds. Tells whether all of them have ended."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
         ended = await asyncio.gather(self.builds.stop(EXIT_PATIENCE), self.caches.stop(EXIT_PATIENCE))
         self._executor.shutdown(wait=False, cancel_futures=True)
         return all(ended)
 
-    def is_lost(self) -> bool:
-        """Tell whether the watches have been closed for so long that a new process is the better hope."""
-        return self.watches.silence() > GIVE_UP_AFTER
+    def problems(self) -> list[str]:
+        """Return a line for each background task that does not do its work."""
+        return self._supervisor.problems()
+
+    async def _guard(self, give_up: Callable[[], None]) -> None:
+        """Give up when a watch stays closed for minutes although the API server answers and serves our kinds.
+
+        Not while the API server is away: a new process would find the same, and kubelet would wait longer before each start.
+        """
+        while True:
+            await asyncio.sleep(GUARD_LOOK)
+            if self.watches.is_stuck() and await asyncio.to_thread(self._writer.missing_kinds) == ():
+                logger.error("the API server answers, but a watch stays closed; ending, so that a new process tries")
+                give_up()
 
     async def has_kinds(self) -> bool:
         """Tell whether our CRDs are there to be watched; /readyz names those that are not."""

@@ -18,6 +18,7 @@ from .objects import Key, KindName, version_of
 from .passes import Done, Verdict
 from .queue import WorkQueue
 from .store import Store
+from .supervision import Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -85,10 +86,11 @@ class Lane:
         """Return how many keys wait."""
         return self._queue.depth()
 
-    def start(self) -> None:
+    def start(self, supervisor: Supervisor) -> None:
         """Make the workers; they wait for `open`."""
         self._tasks = [
-            asyncio.create_task(self._work(), name=f"{self.kind} worker {number}") for number in range(self._workers)
+            supervisor.start(f"{self.kind} worker {number}", self._work, group=f"{self.kind} workers")
+            for number in range(self._workers)
         ]
 
     def open(self) -> None:
@@ -125,6 +127,13 @@ class Lane:
             try:
                 if taken.forced or not self._is_dealt_with(key):
                     await self._pass(key)
+            except Exception as error:  # a bug beside the pass, which itself never raises: the key must not be lost
+                self._metrics.task_failed(f"{self.kind} workers")
+                delay = self._queue.retry(key, loop.time(), longest=LONGEST_REFUSED)
+                logger.exception(
+                    "unhandled error beside a pass; trying again",
+                    extra={"object": str(key), "error": f"{type(error).__name__}: {error}", "seconds": round(delay, 1)},
+                )
             finally:
                 self._queue.done(key)
             # A burst of keys with nothing to do must not keep the watch from being read.

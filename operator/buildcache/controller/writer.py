@@ -196,11 +196,14 @@ class Writer:
 
     def _call(self, call: Any, *arguments: Any, **options: Any) -> Result:
         try:
-            return Written(call(*arguments, **options))
+            answer = call(*arguments, **options)
         except kubernetes.client.ApiException as error:
             return _refusal(error)
         except urllib3.exceptions.HTTPError as error:
             return Refused(f"no answer from the API server: {type(error).__name__}")
+        if isinstance(answer, str):
+            return Refused("the answer is no JSON: something before the API server answers in its place")
+        return Written(answer)
 
 
 def _refusal(error: kubernetes.client.ApiException) -> Result:

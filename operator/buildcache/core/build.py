@@ -6,6 +6,7 @@ its own but the finalizer is told in docs/decisions/004-launch-exactly-once.md.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -22,10 +23,10 @@ from . import scope, tasks
 from .admission import Admitted, Full, Line, turn
 from .errors import Rejected
 from .flags import Flags, Refused, Stores
-from .names import Identity, family
+from .names import Identity, family, log_group_name
 from .resolve import resolve, stores
 from .scope import Coming, Mounted, Without
-from .status import BUILD_GROUP_PART, ConditionType, Reason, executor_part, find_condition
+from .status import BUILD_GROUP_PART, LOG_GROUP_PART, ConditionType, Reason, executor_part, find_condition
 from .task_outcome import Failed
 from .task_state import RECORD_LIFE, TaskRef
 
@@ -33,10 +34,12 @@ TOKEN_LIFE = timedelta(minutes=50)
 """ECS keeps a client token for the task's life and an hour; ten minutes of it are for clocks that differ."""
 
 LOOK_GRACE = timedelta(seconds=60)
-"""So long a task that was just started may not be listed yet."""
+"""ECS may not list a new task for this long."""
 
 LOOK_PERIOD = 5.0
 """Seconds between looks for a task."""
+
+_CLUSTER = re.compile(r"arn:aws[a-z-]*:ecs:[a-z0-9-]+:[0-9]{12}:cluster/[A-Za-z0-9_-]{1,255}")
 
 CACHE_PERIOD = 5.0
 """Seconds until a Build that waits for its BuildCache looks again; reads memory only, and a change of the cache wakes it at once."""
@@ -125,6 +128,8 @@ class StartTask:
     """Where a task of this Build may be found that was started before: with the scope, or without."""
     request: Mapping[str, Any]
     cache: CacheChoice
+    log_group: str = ""
+    """Where the task writes."""
     not_yet: Wait | None = None
     """What it waits for when it is its turn."""
 
@@ -149,6 +154,9 @@ def admit(
         return _wait_or(Reason.CACHE_NOT_FOUND, missing, build, now)
     if cache.spec.suspend:
         return _wait_or(Reason.QUEUE_TIMEOUT, f"BuildCache {name} is suspended", build, now)
+    executors = find_condition(cache.status.conditions, ConditionType.EXECUTORS_READY)
+    if executors is not None and executors.status == "False" and executors.reason == Reason.CLUSTER_NOT_FOUND:
+        return _wait_or(Reason.QUEUE_TIMEOUT, f"BuildCache {name}: {executors.message}", build, now)
     ends = moment(cache.metadata.deletion_timestamp)
     if ends is not None and not is_held(build.metadata) and created_at(build.metadata, now) > ends:
         # Those that were there before still run, without the cache; without an end to them it would never go.
@@ -202,8 +210,14 @@ def admit(
         families=tuple(families),
         request=request,
         cache=_choose(build, cache, offered, resolved.flags, mount),
+        log_group=published_log_group(cache) or log_group_name(owner),
         not_yet=_wait_for_scope(mount, build, now),
     )
+
+
+def published_log_group(cache: BuildCache) -> str | None:
+    """The log group to which the task definitions of a BuildCache's status write."""
+    return next((row.id for row in cache.status.parts if row.name == LOG_GROUP_PART and row.id), None)
 
 
 def family_of(task_definition_arn: str) -> str:
@@ -325,7 +339,7 @@ def _layers(build: Build, cache: BuildCache, offered: Stores, flags: Flags) -> C
 
 # --- exactly one task for each attempt
 
-Guard = Literal["run", "hold", "record", "look"]
+Guard = Literal["run", "hold", "pin", "look", "move"]
 
 
 def created_at(metadata: Metadata, now: datetime) -> datetime:
@@ -354,34 +368,57 @@ def is_held(metadata: Metadata) -> bool:
     return FINALIZER in metadata.finalizers
 
 
-def guard(build: Build, now: datetime) -> Guard:
+def pinned_cluster(status: BuildStatus, cache: BuildCache | None) -> str | None:
+    """The cluster for which the current attempt's RunTask was prepared; None when nothing says so.
+
+    A client token is unique in one cluster only, and a BuildCache may be moved to another one. Like a task's ARN, a cluster that is not
+    in the account and region of the BuildCache is not believed (H18).
+    """
+    last = status.attempts[-1] if status.attempts else None
+    pinned = last.cluster_arn if last is not None and last.task_arn is None else None
+    if pinned is None or not _CLUSTER.fullmatch(pinned):
+        return None
+    near = cache is None or pinned.split(":")[:5] == cache.spec.cluster_arn.split(":")[:5]
+    return pinned if near else None
+
+
+def cluster_to_search(status: BuildStatus, cache: BuildCache | None) -> str | None:
+    """The cluster that has the task of the current attempt, if there is one; None when neither status nor BuildCache names it."""
+    return pinned_cluster(status, cache) or (cache.spec.cluster_arn if cache is not None else None)
+
+
+def guard(build: Build, cache: BuildCache, now: datetime) -> Guard:
     """What must come before RunTask.
 
-    run: nothing, the token still protects from a second task. hold: the finalizer, without which nothing is ever started.
-    look: the token may be dead, ask ECS for a task of this Build first.
+    run: nothing, the token still protects from a second task. hold: the finalizer and the pinned cluster, without which nothing is ever
+    started. pin: the cluster only. look: the token may be dead, ask ECS for a task of this Build first. move: the BuildCache has another
+    cluster than the one that is pinned, where the token protects from nothing: ask the pinned one first.
     """
     if now - unlaunched_at(build, now) >= TOKEN_LIFE:
         return "look"
-    return "run" if is_held(build.metadata) else "hold"
+    if not is_held(build.metadata):
+        return "hold"
+    pinned = pinned_cluster(build.status, cache)
+    if pinned is None:
+        return "pin"
+    return "run" if pinned == cache.spec.cluster_arn else "move"
 
 
-def nothing_found(build: Build, now: datetime) -> Literal["record"] | Wait | Failed:
-    """What it means that ECS has no task of a Build whose token may be dead.
+def nothing_found(build: Build, now: datetime, *, final: bool) -> Literal["record"] | Wait | Failed:
+    """Decide what to do when ECS lists no task for a Build whose token may be dead. `final`: ECS has had the time to list it.
 
     record: there never was one, and now is the moment to note as the last one known; the token protects from there on. That is known when
-    the finalizer is off, and when a task started since the last known moment would still be shown. Otherwise it is lost: unless our note
-    was taken out of the status and the task has only just been started, so the first look is not the last.
+    the finalizer is off, and when a task started since the last known moment would still be shown. Otherwise it is lost.
     """
     if not is_held(build.metadata) or now - unlaunched_at(build, now) < RECORD_LIFE - timedelta(minutes=1):
         return "record"
-    told = find_condition(build.status.conditions, ConditionType.SUCCEEDED)
-    since = moment(told.last_transition_time) if told is not None else None
-    if since is None or now - since < LOOK_GRACE:
-        return Wait(Reason.ACCEPTED, "looks for a task that may have been started before", again_after=LOOK_PERIOD)
+    if not final:
+        return Wait(Reason.ACCEPTED, "looking for a task that may have been started before", again_after=LOOK_PERIOD)
     return Failed(
         Reason.TASK_RECORD_EXPIRED,
-        "the operator was away for more than an hour and ECS has no task of this Build: it may have run and been forgotten",
-        hint="look for the image; if it is not there, create the Build again",
+        "the operator could not launch this Build for more than an hour, and ECS lists no task for it: "
+        "one may have run, and ECS no longer has its record",
+        hint="check whether the image was pushed; if it was not, create a new Build",
     )
 
 

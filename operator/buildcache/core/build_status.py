@@ -6,6 +6,7 @@ gives the same status again, which is then not written.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,11 +14,12 @@ from typing import Any, Literal
 
 from buildcache.api.build import Build
 from buildcache.api.build_status import Attempt, BuildStatus, CacheResult, ExecutorStatus, Logs, QueuePosition
+from buildcache.api.cache import BuildCache
 from buildcache.api.meta import Condition
 
-from .build import CacheChoice, StartTask, attempt_number
+from .build import CacheChoice, StartTask, attempt_number, published_log_group
 from .intent import WHY, request
-from .names import Identity, log_group_name
+from .names import Identity, former_log_group_name
 from .status import ConditionType, Reason, find_condition, remove_condition, set_condition, set_reconciling, timestamp
 from .task_outcome import Failed
 from .task_state import Task, TaskRef
@@ -27,6 +29,8 @@ KEPT_ATTEMPTS = 5
 
 UNMOUNTED = "without its cache mounts: "
 """What a message of CacheUsed says, before why, of a run that could have mounted the file system and did not."""
+
+_LOG_GROUP = re.compile(r"/buildcache(/[A-Za-z0-9._-]+){2,3}")
 
 _CODE = 64
 """Bound of a stop code: that of the schema."""
@@ -73,9 +77,20 @@ def troubled(status: BuildStatus, message: str, at: Stamp) -> BuildStatus:
     return with_(status, at, conditions=conditions)
 
 
-def recorded(status: BuildStatus, at: Stamp) -> BuildStatus:
-    """Note that the current attempt has no task at this moment (`build.unlaunched_at`)."""
-    return with_attempt(status, Attempt(number=attempt_number(status), started_at=timestamp(at.now)))
+def recorded(status: BuildStatus, at: Stamp, cluster_arn: str | None = None) -> BuildStatus:
+    """Note that the current attempt has no task at this moment (`build.unlaunched_at`), and where RunTask will start it."""
+    last = status.attempts[-1] if status.attempts else None
+    pinned = cluster_arn or (last.cluster_arn if last is not None else None)
+    row = Attempt(number=attempt_number(status), started_at=timestamp(at.now), cluster_arn=pinned)
+    return with_(with_attempt(status, row), at)
+
+
+def pinned(status: BuildStatus, unlaunched_at: datetime, cluster_arn: str, at: Stamp) -> BuildStatus:
+    """Note where RunTask will start the current attempt, without a claim about tasks that it may have already."""
+    last = status.attempts[-1] if status.attempts else None
+    if last is None or last.task_arn is not None:
+        last = Attempt(number=attempt_number(status), started_at=timestamp(unlaunched_at))
+    return with_(with_attempt(status, last.model_copy(update={"cluster_arn": cluster_arn})), at)
 
 
 def adopted(status: BuildStatus, task: Task, at: Stamp) -> BuildStatus:
@@ -119,7 +134,7 @@ def launched(status: BuildStatus, build: Build, start: StartTask, task: Task, at
         executor=executor,
         queue=QueuePosition(),
         cache=_choice(start.cache),
-        logs=_logs(build, task.arn, BUILD),
+        logs=_logs(start.log_group, task.arn, BUILD),
         conditions=_cache_not_used(status.conditions, start.cache, at),
     )
     return followed(status, task, at)
@@ -146,17 +161,13 @@ def stopping(status: BuildStatus, reason: Reason, at: Stamp) -> BuildStatus:
     return pending(status, Reason.CANCELLING, f"the task is being stopped: {WHY[reason]}", at)
 
 
-def is_refused(status: BuildStatus) -> bool:
-    """Tell whether the last that was heard of ECS is that it has started no task."""
-    told = find_condition(status.conditions, ConditionType.RECONCILING)
-    return told is not None and told.reason in (Reason.WAITING_FOR_CAPACITY, Reason.THROTTLED, Reason.RETRYING)
-
-
-def retrying(status: BuildStatus, task: Task, failure: Failed, limit: int, at: Stamp) -> BuildStatus:
+def retrying(
+    status: BuildStatus, task: Task, failure: Failed, limit: int, at: Stamp, cluster_arn: str | None = None
+) -> BuildStatus:
     """The attempt's task has failed by the infrastructure: its row is closed, and the next one's opened, which has no task yet."""
     status = with_attempt(status, closed(status.attempts[-1], task, failure.exit_code, at))
     number = attempt_number(status) + 1
-    status = with_attempt(status, Attempt(number=number, started_at=timestamp(at.now)))
+    status = with_attempt(status, Attempt(number=number, started_at=timestamp(at.now), cluster_arn=cluster_arn))
     message = f"attempt {number} of {limit + 1} follows {failure.reason.value}: {failure.message}"
     return pending(status, Reason.RETRYING, message, at)
 
@@ -210,11 +221,25 @@ def with_attempt(status: BuildStatus, row: Attempt) -> BuildStatus:
 
 
 def log_group(build: Build) -> str:
-    """The log group of the Build's tasks: its BuildCache's, whether that exists or not."""
-    # The cluster's id and the UID have no part in this name.
-    return log_group_name(Identity("", build.metadata.namespace, build.spec.cache_ref.name, ""))
+    """The log group of the Build's task, as it was noted at its launch.
+
+    A name that is not of the Build's namespace and BuildCache is not believed (H18): the log's end is shown in the status.
+    """
+    owner = Identity("", build.metadata.namespace, build.spec.cache_ref.name, "")
+    noted = build.status.logs.group if build.status.logs is not None else None
+    if noted is not None and _LOG_GROUP.fullmatch(noted) and noted.endswith(f"/{owner.namespace}/{owner.name}"):
+        return noted
+    return former_log_group_name(owner)
 
 
-def _logs(build: Build, task_arn: str, container: str) -> Logs | None:
+def located(status: BuildStatus, cache: BuildCache | None, task_arn: str) -> BuildStatus:
+    """Note where the task writes, of a task that was found rather than launched."""
+    group = published_log_group(cache) if cache is not None else None
+    if status.logs is not None or group is None:
+        return status
+    return status.model_copy(update={"logs": _logs(group, task_arn, BUILD)})
+
+
+def _logs(group: str, task_arn: str, container: str) -> Logs | None:
     ref = TaskRef.parse(task_arn)
-    return Logs(group=log_group(build), stream=ref.stream(container)) if ref else None
+    return Logs(group=group, stream=ref.stream(container)) if ref else None

@@ -25,7 +25,7 @@ def plan(want: DesiredCache, have: ObservedCache, use: Use | None = None) -> Pla
     """All that is different, in the order of creation."""
     use = use or Use()
     return (
-        Plan(conflicts=subnet_conflicts(want, have))
+        Plan(conflicts=network_conflicts(want, have))
         + _groups(want, have)
         + plan_file_system(want, have, use)
         + plan_access_points(want, have, use)
@@ -36,6 +36,27 @@ def plan(want: DesiredCache, have: ObservedCache, use: Use | None = None) -> Pla
 
 
 # --- network ---------------------------------------------------------------------------------------------------------------------
+
+
+def network_conflicts(want: DesiredCache, have: ObservedCache) -> tuple[Conflict, ...]:
+    """Subnets and security groups of the spec that do not exist or belong to another VPC."""
+    return subnet_conflicts(want, have) + _group_conflicts(want, have)
+
+
+def _group_conflicts(want: DesiredCache, have: ObservedCache) -> tuple[Conflict, ...]:
+    if have.given_groups is None:
+        return ()
+    found = []
+    for position, group_id in enumerate(want.given_groups):
+        path = f"spec.network.securityGroupIDs[{position}]"
+        vpc_id = have.given_groups.get(group_id)
+        if vpc_id is None:
+            message = f"{path}: security group {group_id} does not exist in {want.region}; correct the id"
+            found.append(Conflict(BUILD_GROUP_PART, Reason.NOT_FOUND, message))
+        elif vpc_id != want.vpc_id:
+            message = f"{path}: security group {group_id} is in {vpc_id}, not in spec.network.vpcID {want.vpc_id}"
+            found.append(Conflict(BUILD_GROUP_PART, Reason.INVALID_SPEC, message))
+    return tuple(found)
 
 
 def build_groups(want: DesiredCache, have: ObservedCache) -> frozenset[str]:
@@ -53,7 +74,9 @@ def _groups(want: DesiredCache, have: ObservedCache) -> Plan:
         builders = build_groups(want, have)
         ingress = frozenset(Rule("tcp", NFS, NFS, group) for group in builders)
         # Without the builders' group yet, the rules stay as they are: what a running build mounts through goes last.
-        if builders or have.cache_group is None:
+        # The same holds while the spec names a group that EC2 does not have: no rule can refer to it.
+        known = builders and not _group_conflicts(want, have)
+        if known or have.cache_group is None:
             result += _group(want, "cache", have.cache_group, ingress=ingress, egress=frozenset())
     elif have.cache_group is not None and have.cache_group.owned and not want.retain and not _is_mounted(have):
         result += Plan((act.DeleteSecurityGroup("cache", have.cache_group.id),))
@@ -163,16 +186,25 @@ def current_revision(executor: DesiredExecutor, have: ObservedCache) -> TaskRevi
     return _newest(executor, have, executor.definition.content_hash)
 
 
-def usable_revision(executor: DesiredExecutor, have: ObservedCache) -> TaskRevision | None:
-    """The current revision, else the newest older one: a Build need not wait for an update."""
-    return current_revision(executor, have) or _newest(executor, have, None)
+def usable_revision(want: DesiredCache, executor: DesiredExecutor, have: ObservedCache) -> TaskRevision | None:
+    """The current revision, else the newest older one: a Build need not wait for an update.
+
+    One that writes to another log group is of an earlier release. It is not offered any more: Builds look for their reports in the group
+    that the status names.
+    """
+    return current_revision(executor, have) or _newest(executor, have, None, want.log_group)
 
 
-def _newest(executor: DesiredExecutor, have: ObservedCache, content_hash: str | None) -> TaskRevision | None:
+def _newest(
+    executor: DesiredExecutor, have: ObservedCache, content_hash: str | None, log_group: str | None = None
+) -> TaskRevision | None:
     ours = [
         revision
         for revision in have.revisions
-        if revision.owned and revision.family == executor.family and content_hash in (None, revision.content_hash)
+        if revision.owned
+        and revision.family == executor.family
+        and content_hash in (None, revision.content_hash)
+        and (log_group is None or revision.log_group in ("", log_group))
     ]
     return max(ours, key=lambda revision: revision.revision, default=None)
 
@@ -208,5 +240,5 @@ def _executors(want: DesiredCache, have: ObservedCache, use: Use) -> Plan:
 def executor_parts(want: DesiredCache, have: ObservedCache) -> Mapping[str, TaskRevision]:
     """Part name → the revision that Builds are to use."""
     executors = (*want.executors, *mounting_executors(want, have))
-    found = {executor_part(each.name): usable_revision(each, have) for each in executors}
+    found = {executor_part(each.name): usable_revision(want, each, have) for each in executors}
     return {part: revision for part, revision in found.items() if revision is not None}

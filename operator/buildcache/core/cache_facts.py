@@ -1,5 +1,6 @@
 """The facts of a BuildCache's status: ids, rows and zones as AWS answered them, never composed."""
 
+import hashlib
 from collections.abc import Collection, Container
 
 from buildcache.api.cache import BuildCache
@@ -11,7 +12,7 @@ from buildcache.api.cache_status import (
     QueueStatus,
     RegistryStatus,
 )
-from buildcache.api.meta import RECONCILE_ANNOTATION
+from buildcache.api.meta import RECONCILE_ANNOTATION, Metadata
 
 from .action import mount_target_part
 from .cache import executor_parts
@@ -34,6 +35,17 @@ from .status import (
 PARTS_LIMIT = 128
 TASK_DEFINITION = "ecs/TaskDefinition"
 
+_REQUEST_LIMIT = 256
+
+
+def requested(metadata: Metadata) -> str | None:
+    """Return the value of `reconcile-requested-at` as the status echoes it: one that is too long is cut and hashed."""
+    value = metadata.annotations.get(RECONCILE_ANNOTATION)
+    if value is None or len(value) <= _REQUEST_LIMIT:
+        return value
+    digest = hashlib.sha256(value.encode()).hexdigest()[:16]
+    return f"{value[: _REQUEST_LIMIT - len(digest) - 1]}…{digest}"
+
 
 def facts(
     cache: BuildCache,
@@ -49,8 +61,9 @@ def facts(
     """
     update: dict[str, object] = {
         "observed_generation": cache.metadata.generation,
-        "last_handled_reconcile_at": cache.metadata.annotations.get(RECONCILE_ANNOTATION),
-        "account": want.cluster_arn.split(":")[4],
+        "last_handled_reconcile_at": requested(cache.metadata),
+        # Without one only in a teardown of what the models refuse.
+        "account": want.cluster_arn.split(":")[4] if want.cluster_arn else cache.status.account,
         "queue": queue,
         "efficiency": worth,
     }

@@ -97,20 +97,23 @@ def mount_subnets(want: DesiredCache, have: ObservedCache) -> Mapping[str, str]:
     return chosen
 
 
-def is_our_mount(want: DesiredCache, have: ObservedCache, mount: MountTarget) -> bool:
-    """Mount targets carry no tags: ours are those in our group, or in a subnet of the spec."""
-    ours = have.cache_group is not None and have.cache_group.owned and have.cache_group.id in mount.groups
-    return ours or mount.subnet_id in want.subnet_ids
+def is_our_mount(want: DesiredCache, have: ObservedCache, mount: MountTarget) -> bool | None:
+    """Mount targets carry no tags: ours are those in our group, or in a subnet of the spec. None: unknown."""
+    if mount.subnet_id in want.subnet_ids:
+        return True
+    if have.cache_group is None or not have.cache_group.owned:
+        return False
+    return None if mount.groups is None else have.cache_group.id in mount.groups
 
 
 def subnet_conflicts(want: DesiredCache, have: ObservedCache) -> tuple[Conflict, ...]:
-    """Subnets that are not there or not in the VPC; nothing is made in the others until they are right."""
+    """Subnets that do not exist or belong to another VPC; no mount target is created in the others until they are right."""
     found = []
     for position, subnet_id in enumerate(want.subnet_ids):
         path = f"spec.network.subnetIDs[{position}]"
         subnet = have.subnets.get(subnet_id)
         if subnet is None:
-            message = f"{path}: subnet {subnet_id} does not exist in {want.region}"
+            message = f"{path}: subnet {subnet_id} does not exist in {want.region}; correct the id"
             found.append(Conflict(SUBNETS_PART, Reason.NOT_FOUND, message))
         elif subnet.vpc_id != want.vpc_id:
             message = f"{path}: subnet {subnet_id} is in {subnet.vpc_id}, not in spec.network.vpcID {want.vpc_id}"
@@ -132,7 +135,9 @@ def _mount_targets(want: DesiredCache, have: ObservedCache, file_system: FileSys
         elif mount.state in GOING:
             # Whose it was cannot be seen any more: its interface, and with that its groups, may be gone before it.
             result += Plan(waiting=(f"mount target {mount.id} is {mount.state}",))
-        elif not is_our_mount(want, have, mount):
+        elif (ours := is_our_mount(want, have, mount)) is None:
+            result += Plan(waiting=(f"the security groups of mount target {mount.id} are not known yet",))
+        elif not ours:
             if mount.zone in chosen:
                 thing = f"mount target {mount.id} of {file_system.id}, which takes the place of ours in {mount.zone},"
                 result += Plan(conflicts=(foreign(mount_target_part(mount.zone), thing),))
@@ -153,11 +158,11 @@ def _mount_targets(want: DesiredCache, have: ObservedCache, file_system: FileSys
 
 def _mount_target(mount: MountTarget, groups: frozenset[str]) -> Plan:
     if mount.state == "error":
-        message = f"mount target {mount.id} is in state error: delete it, and it is made again"
+        message = f"mount target {mount.id} is in state error: delete it; the operator then creates a new one"
         return Plan(conflicts=(Conflict(mount_target_part(mount.zone), Reason.NOT_FOUND, message),))
     if mount.state != AVAILABLE:
         return Plan(waiting=(f"mount target {mount.id} is {mount.state}",))
-    if mount.groups != groups:
+    if mount.groups is not None and mount.groups != groups:
         return Plan((act.SetMountTargetGroups(mount.id, mount.zone, groups),))
     return Plan()
 
@@ -180,7 +185,10 @@ def remove_file_system(want: DesiredCache, have: ObservedCache, file_system: Fil
         if mount.state in GOING:
             message = f"mount target {mount.id} is being deleted"
             result += Plan(waiting=(message,), blocked=Blocked(Reason.MOUNT_TARGETS_DELETING, message))
-        elif not is_our_mount(want, have, mount):
+        elif (ours := is_our_mount(want, have, mount)) is None:
+            message = f"the security groups of mount target {mount.id} are not known yet"
+            result += Plan(waiting=(message,), blocked=Blocked(Reason.MOUNT_TARGETS_DELETING, message))
+        elif not ours:
             thing = f"mount target {mount.id}, which keeps file system {file_system.id} from being deleted,"
             result += Plan(
                 conflicts=(foreign(mount_target_part(mount.zone), thing),),

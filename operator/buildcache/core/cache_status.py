@@ -8,8 +8,9 @@ from buildcache.api.cache import BuildCache
 from buildcache.api.cache_status import BuildCacheStatus, Drift, Efficiency, QueueStatus
 from buildcache.api.meta import Condition
 
-from .action import Action, CreateFileSystem, difference, is_for_a_build
+from .action import Action, difference, is_for_a_build
 from .cache import CLUSTER_PART
+from .cache_drift import drifted, listed, progress
 from .cache_facts import facts
 from .cache_file_system import SUBNETS_PART
 from .desired import DesiredCache
@@ -23,10 +24,10 @@ from .status import (
     FILE_SYSTEM_PART,
     LOG_GROUP_PART,
     REPOSITORY_PART,
+    STALLED_CACHE,
     ConditionType,
     Reason,
     find_condition,
-    is_true,
     remove_condition,
     set_condition,
     set_reconciling,
@@ -37,7 +38,6 @@ from .status import (
 DRIFT_LIMIT = 20
 STUCK = timedelta(minutes=30)
 """After this time a file system or mount target that AWS is still making is for a person to look at; a late success heals it."""
-LOST = "the file system was gone and is made anew: what it held is lost, builds fill it again"
 
 _GROUP_OF_PART: Mapping[str, ConditionType] = {
     BUILD_GROUP_PART: ConditionType.NETWORK_READY,
@@ -71,6 +71,8 @@ class Pass:
     blocked: Blocked | None = None
     refused: frozenset[str] = frozenset()
     """Parts for which an action failed for a reason that only a person can take away."""
+    ineffective: tuple[Drift, ...] = ()
+    """Corrections that AWS has accepted again and again, while the difference remains."""
 
 
 def cache_status(
@@ -80,15 +82,26 @@ def cache_status(
     generation = cache.metadata.generation
     status = facts(cache, want, done.have, queue, worth, done.refused)
     done = _without_what_builds_need(done)
-    conditions = _parts_ready(status.conditions, want, done, generation, now)
+    conditions = _suspended(status.conditions, cache, generation, now)
+    conditions = _parts_ready(conditions, want, done, generation, now)
     conditions = _ready(conditions, cache, done, generation, now)
     held_back = cache.spec.suspend or cache.spec.reconcile_policy == "Report"
     drift: tuple[Drift, ...] = ()
     if done.have is not None:
         drift = tuple(difference(action) for action in done.plan.actions)[:DRIFT_LIMIT] if held_back else ()
         if not cache.spec.suspend:
-            conditions = _drifted(conditions, done, drift, generation, now)
-    conditions = _progress(conditions, done, held_back, generation, now)
+            conditions = drifted(
+                conditions,
+                found=drift,
+                conflicts=done.plan.conflicts,
+                ineffective=done.ineffective,
+                applied=done.applied,
+                settled=not (done.plan.actions or done.plan.waiting or done.waiting or done.trouble),
+                held_back=held_back,
+                generation=generation,
+                now=now,
+            )
+    conditions = _progress(conditions, cache, done, held_back, generation, now)
     conditions = remove_condition(conditions, ConditionType.DELETION_BLOCKED)
     return status.model_copy(
         update={"drift": drift if done.have is not None else status.drift, "conditions": conditions}
@@ -109,9 +122,10 @@ def deleting_status(
     status = facts(cache, want, done.have, queue, worth)
     what = "; ".join(done.plan.waiting + done.waiting) or "removing AWS parts"
     if cache.spec.suspend:
-        what = "spec.suspend is true: AWS parts are removed when it is false"
+        what = "spec.suspend is true: set it to false to have the AWS parts removed"
+    conditions = _suspended(status.conditions, cache, generation, now)
     conditions = set_condition(
-        status.conditions, ConditionType.READY, False, Reason.DELETING, what, generation=generation, now=now
+        conditions, ConditionType.READY, False, Reason.DELETING, what, generation=generation, now=now
     )
     match done.trouble:
         case None:
@@ -153,6 +167,16 @@ def invalid_status(
 # --- conditions ------------------------------------------------------------------------------------------------------------------
 
 
+def _suspended(
+    conditions: tuple[Condition, ...], cache: BuildCache, generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    if not cache.spec.suspend:
+        return remove_condition(conditions, ConditionType.SUSPENDED)
+    message = "spec.suspend is true: AWS is not changed for this cache, and no new Build is admitted"
+    kind, reason = ConditionType.SUSPENDED, Reason.SUSPENDED_BY_SPEC
+    return set_condition(conditions, kind, True, reason, message, generation=generation, now=now)
+
+
 def _parts_ready(
     conditions: tuple[Condition, ...], want: DesiredCache, done: Pass, generation: int, now: datetime
 ) -> tuple[Condition, ...]:
@@ -173,6 +197,11 @@ def _why_not(kind: ConditionType, done: Pass) -> Readiness | None:
     for conflict in done.plan.conflicts:
         if _GROUP_OF_PART.get(conflict.part, ConditionType.FILE_SYSTEM_READY) is kind:
             return Readiness(False, conflict.reason, conflict.message)
+    if kind is ConditionType.FILE_SYSTEM_READY:
+        # Its mount targets are in the subnets.
+        for conflict in done.plan.conflicts:
+            if conflict.part == SUBNETS_PART:
+                return Readiness(False, conflict.reason, conflict.message)
     trouble = done.trouble
     if trouble is not None and not isinstance(trouble, Unavailable):
         service = trouble.operation.partition(":")[0]
@@ -184,6 +213,8 @@ def _why_not(kind: ConditionType, done: Pass) -> Readiness | None:
 def _ready(
     conditions: tuple[Condition, ...], cache: BuildCache, done: Pass, generation: int, now: datetime
 ) -> tuple[Condition, ...]:
+    if cache.spec.suspend:
+        return _kept(conditions, generation, now)
     state = _overall(conditions, cache, done)
     if state is None:
         return conditions
@@ -192,73 +223,55 @@ def _ready(
     )
 
 
+def _kept(conditions: tuple[Condition, ...], generation: int, now: datetime) -> tuple[Condition, ...]:
+    """Ready as it was, said of this generation: `kubectl wait` passes over a condition of an older one."""
+    ready = find_condition(conditions, ConditionType.READY)
+    if ready is None:
+        return conditions
+    return set_condition(
+        conditions,
+        ConditionType.READY,
+        ready.status,
+        Reason(ready.reason),
+        ready.message,
+        generation=generation,
+        now=now,
+    )
+
+
 def _overall(conditions: tuple[Condition, ...], cache: BuildCache, done: Pass) -> Readiness | None:
-    """Whether Builds can use the cache. None: nothing new is known, it stays as it was."""
+    """Whether Builds can use the cache, or there is nothing to use as asked for. None: it stays as it was."""
     trouble = done.trouble
     if isinstance(trouble, Denied) or (
         trouble is not None and done.have is None and not isinstance(trouble, Unavailable)
     ):
         return Readiness(False, trouble.reason, str(trouble))
-    if cache.spec.suspend:
-        return Readiness(False, Reason.SUSPENDED, "spec.suspend is true")
     if isinstance(trouble, Unavailable) and find_condition(conditions, ConditionType.READY) is not None:
         return None
-    if not cache.spec.enabled:
-        return Readiness(False, Reason.DISABLED, "spec.enabled is false: builds run without a cache")
     if done.have is None:
-        return Readiness(False, Reason.PROVISIONING, "AWS has not been seen yet")
-    wanted = [ConditionType.NETWORK_READY, ConditionType.REGISTRY_READY, ConditionType.EXECUTORS_READY]
-    if cache.spec.file_system is not None:
-        wanted.append(ConditionType.FILE_SYSTEM_READY)
+        return Readiness(False, Reason.PROVISIONING, "AWS has not answered yet")
+    wanted = [ConditionType.NETWORK_READY, ConditionType.EXECUTORS_READY]
+    if cache.spec.enabled:
+        wanted.insert(1, ConditionType.REGISTRY_READY)
+        if cache.spec.file_system is not None:
+            wanted.append(ConditionType.FILE_SYSTEM_READY)
     for kind in wanted:
         part = find_condition(conditions, kind)
         if part is not None and part.status != "True":
             reason = Reason.PROVISIONING if part.reason == Reason.CREATING else Reason(part.reason)
             return Readiness(False, reason, part.message)
+    if not cache.spec.enabled:
+        return Readiness(True, Reason.DISABLED, "spec.enabled is false: builds run without a cache")
     return Readiness(True, Reason.AVAILABLE, "builds use the cache")
 
 
-def _drifted(
-    conditions: tuple[Condition, ...], done: Pass, drift: tuple[Drift, ...], generation: int, now: datetime
-) -> tuple[Condition, ...]:
-    """Drifted is first set when a generation has been reached: from then on, every difference is drift."""
-    if drift:
-        message = _list(drift)
-        return set_condition(
-            conditions, ConditionType.DRIFTED, True, Reason.DRIFT_FOUND, message, generation=generation, now=now
-        )
-    before = find_condition(conditions, ConditionType.DRIFTED)
-    reached = before is not None and before.observed_generation == generation
-    if done.applied and reached and progress(conditions, generation) is Reason.CORRECTING:
-        corrected = f"corrected {_list(tuple(difference(action) for action in done.applied))}"
-        still = (
-            is_true(conditions, ConditionType.RECONCILING) and before is not None and before.message.startswith(LOST)
-        )
-        if still or any(isinstance(action, CreateFileSystem) for action in done.applied):
-            corrected = f"{LOST}; {corrected}"
-        return set_condition(
-            conditions, ConditionType.DRIFTED, False, Reason.CORRECTED, corrected, generation=generation, now=now
-        )
-    settled = not (done.plan.actions or done.plan.waiting or done.waiting or done.trouble)
-    if settled and not (reached and before is not None and before.reason == Reason.CORRECTED):
-        return set_condition(conditions, ConditionType.DRIFTED, False, Reason.IN_SYNC, generation=generation, now=now)
-    return conditions
-
-
-def _list(drift: tuple[Drift, ...]) -> str:
-    return ", ".join(dict.fromkeys(f"{each.part} {each.field}" for each in drift))
-
-
-def progress(conditions: tuple[Condition, ...], generation: int) -> Reason:
-    """Why work is in progress: a first creation, a changed spec, or a difference that somebody made in AWS."""
-    reached = find_condition(conditions, ConditionType.DRIFTED)
-    if reached is None:
-        return Reason.PROVISIONING
-    return Reason.CORRECTING if reached.observed_generation == generation else Reason.UPDATING
-
-
 def _progress(
-    conditions: tuple[Condition, ...], done: Pass, held_back: bool, generation: int, now: datetime
+    conditions: tuple[Condition, ...],
+    cache: BuildCache,
+    done: Pass,
+    held_back: bool,
+    generation: int,
+    now: datetime,
 ) -> tuple[Condition, ...]:
     trouble = done.trouble
     if isinstance(trouble, Unavailable):
@@ -273,19 +286,26 @@ def _progress(
         return set_stalled(conditions, Reason.NOT_FOUND, stuck, generation=generation, now=now)
     if (waiting or done.plan.actions) and not held_back:
         reason = progress(conditions, generation)
-        message = "; ".join(waiting) or _list(tuple(difference(action) for action in done.plan.actions))
+        message = "; ".join(waiting) or listed(difference(action) for action in done.plan.actions)
         return set_reconciling(conditions, reason, message, generation=generation, now=now)
+    ready = find_condition(conditions, ConditionType.READY)
+    if held_back and ready is not None and ready.status == "False":
+        # kstatus takes False without Stalled for progress, and here there is none until a person changes the spec.
+        reason = Reason(ready.reason) if ready.reason in STALLED_CACHE else Reason.NOT_FOUND
+        field = "spec.suspend" if cache.spec.suspend else "spec.reconcilePolicy: Report"
+        message = f"{ready.message}; {field} keeps the operator from changing AWS"
+        return set_stalled(conditions, reason, message, generation=generation, now=now)
     return set_settled(conditions)
 
 
 def _stuck(conditions: tuple[Condition, ...], now: datetime) -> str | None:
-    """What to say when AWS has been making the file system for too long; the condition's own time tells since when."""
+    """Say that AWS has been creating the file system for too long; the condition's own time tells since when."""
     found = find_condition(conditions, ConditionType.FILE_SYSTEM_READY)
     if found is None or found.status == "True" or found.reason != Reason.CREATING:
         return None
     if now - datetime.fromisoformat(found.last_transition_time) < STUCK:
         return None
     return (
-        f"{found.message}, for more than {STUCK.seconds // 60} minutes, where AWS usually needs two: look at it in AWS, "
-        "or delete it there and it is made again; the operator goes on looking"
+        f"{found.message}, for more than {STUCK.seconds // 60} minutes; AWS usually needs two. Check the file system in AWS, or "
+        "delete it there: the operator then creates a new one"
     )

@@ -76,6 +76,7 @@ class DesiredCache:
     repository: DesiredRepository | None
     repository_managed: bool
     log_group: str
+    former_log_group: str
     log_retention_days: int
     executors: tuple[DesiredExecutor, ...]
     retain: bool
@@ -118,6 +119,7 @@ def desired(
         else None,
         repository_managed=managed,
         log_group=names.log_group_name(identity),
+        former_log_group=names.former_log_group_name(identity),
         log_retention_days=spec.log_retention_days,
         executors=tuple(
             DesiredExecutor(

@@ -68,7 +68,13 @@ def repository_name(identity: Identity) -> str:
 
 
 def log_group_name(identity: Identity) -> str:
-    """Name of the CloudWatch log group, which is part of the API: /buildcache/<namespace>/<name>."""
+    """Name of the CloudWatch log group, which is part of the API: /buildcache/<cluster id>/<namespace>/<name>."""
+    readable = f"/buildcache/{identity.cluster_id}/{identity.namespace}/{identity.name}"
+    return _within(readable, _LOG_GROUP_LIMIT, identity.cluster_id, *_names(identity))
+
+
+def former_log_group_name(identity: Identity) -> str:
+    """Name that version 0.1 gave the log group. It had no cluster id, so two clusters of one account could meet in it."""
     return _within(f"/buildcache/{identity.namespace}/{identity.name}", _LOG_GROUP_LIMIT, *_names(identity))
 
 
@@ -134,6 +140,15 @@ def owner_tags(identity: Identity) -> dict[str, str]:
         f"{TAG_PREFIX}namespace": identity.namespace,
         UID_TAG: identity.uid,
     }
+
+
+def other_owner(tags: Mapping[str, str], identity: Identity) -> Identity | None:
+    """Return the BuildCache that the tags name as owner, when it is in another cluster."""
+    if tags.get(f"{TAG_PREFIX}managed-by") != MANAGED_BY:
+        return None
+    keys = ("cluster-id", "namespace", "name", "uid")
+    owner = Identity(*(tags.get(f"{TAG_PREFIX}{key}", "") for key in keys))
+    return owner if owner.cluster_id not in ("", identity.cluster_id) else None
 
 
 def former_owner(tags: Mapping[str, str], identity: Identity) -> str | None:

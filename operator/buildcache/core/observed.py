@@ -57,13 +57,16 @@ class FileSystem:
 
 @dataclass(frozen=True, slots=True)
 class MountTarget:
-    """A mount target. It cannot carry tags: its file system and its groups say whose it is."""
+    """A mount target. It cannot carry tags: its file system and its groups say whose it is.
+
+    `groups` is None when EC2 does not list its network interface: unknown, which is not the same as no groups.
+    """
 
     id: str
     subnet_id: str
     zone: str
     state: str
-    groups: frozenset[str] = frozenset()
+    groups: frozenset[str] | None = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,8 @@ class TaskRevision:
     owned: bool
     content_hash: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    log_group: str = ""
+    """Where its tasks write. Empty: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,8 @@ class ObservedCache:
 
     build_group: SecurityGroup | None = None
     cache_group: SecurityGroup | None = None
+    given_groups: Mapping[str, str] | None = None
+    """VPC of each existing group that the spec names. None: not read."""
     subnets: Mapping[str, Subnet] = field(default_factory=dict)
     file_system: FileSystem | None = None
     """The managed one, found by its creation token, also when the spec no longer wants it."""
@@ -136,6 +143,8 @@ class ObservedCache:
     """Why they could not be looked for, when that is not allowed: the other parts need not wait for it."""
     repository: Repository | None = None
     log_group: LogGroup | None = None
+    former_log_group: LogGroup | None = None
+    """Ours, under the name that earlier releases gave it. Read only for a deletion."""
     cluster_state: str | None = None
     dns: bool = True
     """Whether the VPC gives out the names by which file systems are mounted."""

@@ -66,6 +66,7 @@ def without_spec(orphan: Orphan) -> DesiredCache:
         repository=None,
         repository_managed=True,
         log_group=names.log_group_name(owner),
+        former_log_group=names.former_log_group_name(owner),
         log_retention_days=0,
         executors=(),
         retain=False,

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from .action import Action, Tags
-from .names import POLICY_TAG, UID_TAG, Identity, former_owner
-from .status import Reason
+from .names import POLICY_TAG, UID_TAG, Identity, former_owner, other_owner
+from .status import REPOSITORY_PART, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,16 @@ class Use:
 
 
 def foreign(part: str, thing: str, tags: Tags | None = None, identity: Identity | None = None) -> Conflict:
-    """A name or a place of ours is taken by something without our tags; whose it was is said where its tags tell."""
+    """A name or a place of ours is taken by something without our tags; the message names the owner where its tags do."""
     message = f"{thing} exists without the owner tags of this BuildCache: it is left alone; rename or remove it"
-    if tags is not None and identity is not None and (former := former_owner(tags, identity)) is not None:
+    if tags is not None and identity is not None and (other := other_owner(tags, identity)) is not None:
+        message = (
+            f"{thing} belongs to BuildCache {other.namespace}/{other.name} of another cluster (cluster id {other.cluster_id}): "
+            "it is left alone; give this BuildCache another name"
+        )
+        if part == REPOSITORY_PART:
+            message += ", or create it anew with another spec.registry.repositoryName"
+    elif tags is not None and identity is not None and (former := former_owner(tags, identity)) is not None:
         kept = "kept by its deletionPolicy Retain" if tags.get(POLICY_TAG) == "Retain" else "not removed with it"
         message = (
             f"{thing} is of an earlier BuildCache of this name (UID {former}), {kept}: it is not taken over. To use it, "

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .cache import build_groups, executor_parts
+from .cache import build_groups, executor_parts, network_conflicts
 from .cache_file_system import mount_subnets
 from .desired import DesiredCache
 from .observed import ACTIVE, AVAILABLE, ObservedCache
@@ -30,13 +30,16 @@ def readiness(want: DesiredCache, have: ObservedCache) -> Mapping[ConditionType,
 
 
 def _network(want: DesiredCache, have: ObservedCache) -> Readiness:
+    # ECS refuses a task that names a subnet or a security group which does not exist.
+    for conflict in network_conflicts(want, have):
+        return Readiness(False, conflict.reason, conflict.message)
     groups = build_groups(want, have)
     if not groups:
-        return Readiness(False, Reason.CREATING, "the security group of the builds is being made")
+        return Readiness(False, Reason.CREATING, "the security group of the builds does not exist yet")
     if want.file_system is not None:
         group = have.cache_group
         if group is None or not group.owned or groups - {rule.peer for rule in group.ingress}:
-            return Readiness(False, Reason.CREATING, "the security group of the file system is being made")
+            return Readiness(False, Reason.CREATING, "the security group of the file system does not admit builds yet")
     return Readiness(True, Reason.AVAILABLE)
 
 
@@ -46,10 +49,12 @@ def _file_system_ready(want: DesiredCache, have: ObservedCache) -> Readiness:
         return Readiness(False, Reason.NOT_CONFIGURED)
     if used is None or used.state not in (AVAILABLE, "updating") or (want.file_system is not None and not used.owned):
         return Readiness(
-            False, Reason.CREATING, "the file system is being made" if used is None else f"{used.id} is {used.state}"
+            False,
+            Reason.CREATING,
+            "the file system does not exist yet" if used is None else f"{used.id} is {used.state}",
         )
     if not have.dns:
-        return Readiness(False, Reason.CREATING, f"{want.vpc_id} gives no names by which {used.id} could be mounted")
+        return Readiness(False, Reason.CREATING, f"DNS support or DNS hostnames are disabled in {want.vpc_id}")
     zones = {mount.zone for mount in have.mounts if mount.state == AVAILABLE}
     wanted = mount_subnets(want, have)
     missing = wanted.keys() - zones if want.file_system is not None else set()
@@ -62,7 +67,7 @@ def _registry_ready(want: DesiredCache, have: ObservedCache) -> Readiness:
     if want.repository is None:
         return Readiness(False, Reason.NOT_CONFIGURED)
     if have.repository is None or (want.repository.managed and not have.repository.owned):
-        return Readiness(False, Reason.CREATING, f"repository {want.repository_name} is being made")
+        return Readiness(False, Reason.CREATING, f"repository {want.repository_name} does not exist yet")
     return Readiness(True, Reason.AVAILABLE)
 
 
@@ -70,7 +75,7 @@ def _executors_ready(want: DesiredCache, have: ObservedCache) -> Readiness:
     if have.cluster_state != ACTIVE:
         return Readiness(False, Reason.CREATING, f"cluster {want.cluster_arn} is not active")
     if have.log_group is None or not have.log_group.owned:
-        return Readiness(False, Reason.CREATING, f"log group {want.log_group} is being made")
+        return Readiness(False, Reason.CREATING, f"log group {want.log_group} does not exist yet")
     parts = executor_parts(want, have)
     missing = [each.name for each in want.executors if executor_part(each.name) not in parts]
     if missing:

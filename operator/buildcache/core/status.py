@@ -46,6 +46,8 @@ def mounts(executor_row: str) -> bool:
 class ConditionType(StrEnum):
     """Types of both kinds, in the order in which they are shown."""
 
+    # Before Ready: the printer column STATUS shows the reason of the first condition.
+    SUSPENDED = "Suspended"
     READY = "Ready"
     SUCCEEDED = "Succeeded"
     RECONCILING = "Reconciling"
@@ -66,7 +68,7 @@ class Reason(StrEnum):
     AVAILABLE = "Available"
     PROVISIONING = "Provisioning"
     DISABLED = "Disabled"
-    SUSPENDED = "Suspended"
+    SUSPENDED_BY_SPEC = "SuspendedBySpec"
     DELETING = "Deleting"
     UPDATING = "Updating"
     CORRECTING = "Correcting"
@@ -75,6 +77,7 @@ class Reason(StrEnum):
     IN_SYNC = "InSync"
     CORRECTED = "Corrected"
     DRIFT_FOUND = "DriftFound"
+    CORRECTION_FAILED = "CorrectionFailed"
     # trouble
     AWS_UNAVAILABLE = "AwsUnavailable"
     INVALID_SPEC = "InvalidSpec"
@@ -134,7 +137,7 @@ class Reason(StrEnum):
     EXPORT_FAILED = "ExportFailed"
 
 
-_STALLED_CACHE = frozenset(
+STALLED_CACHE = frozenset(
     {
         Reason.INVALID_SPEC,
         Reason.ACCESS_DENIED,
@@ -145,15 +148,15 @@ _STALLED_CACHE = frozenset(
         Reason.CLUSTER_NOT_FOUND,
     }
 )
-_PART = frozenset({Reason.AVAILABLE, Reason.CREATING, Reason.NOT_CONFIGURED}) | _STALLED_CACHE
+_PART = frozenset({Reason.AVAILABLE, Reason.CREATING, Reason.NOT_CONFIGURED}) | STALLED_CACHE
 
 CACHE_REASONS: Mapping[ConditionType, frozenset[Reason]] = {
+    ConditionType.SUSPENDED: frozenset({Reason.SUSPENDED_BY_SPEC}),
     ConditionType.READY: frozenset(
         {
             Reason.AVAILABLE,
             Reason.PROVISIONING,
             Reason.DISABLED,
-            Reason.SUSPENDED,
             Reason.DELETING,
             Reason.INTERNAL_ERROR,
             Reason.AWS_UNAVAILABLE,
@@ -163,12 +166,12 @@ CACHE_REASONS: Mapping[ConditionType, frozenset[Reason]] = {
     ConditionType.RECONCILING: frozenset(
         {Reason.PROVISIONING, Reason.UPDATING, Reason.CORRECTING, Reason.AWS_UNAVAILABLE, Reason.DELETING}
     ),
-    ConditionType.STALLED: _STALLED_CACHE,
+    ConditionType.STALLED: STALLED_CACHE,
     ConditionType.NETWORK_READY: _PART,
     ConditionType.FILE_SYSTEM_READY: _PART,
     ConditionType.REGISTRY_READY: _PART,
     ConditionType.EXECUTORS_READY: _PART,
-    ConditionType.DRIFTED: frozenset({Reason.IN_SYNC, Reason.CORRECTED, Reason.DRIFT_FOUND}),
+    ConditionType.DRIFTED: frozenset({Reason.IN_SYNC, Reason.CORRECTED, Reason.DRIFT_FOUND, Reason.CORRECTION_FAILED}),
     ConditionType.DELETION_BLOCKED: frozenset(
         {Reason.BUILDS_RUNNING, Reason.MOUNT_TARGETS_DELETING, Reason.SECURITY_GROUP_IN_USE}
     ),

@@ -1,7 +1,8 @@
-"""Why a task stopped, from what ECS says of it: the rules and their order. The Build pass asks once the task is STOPPED.
+"""Why a task stopped, from what ECS reports: the rules and their order. The Build pass asks once the task is STOPPED.
 
-Order matters. An interruption comes first, because a process that traps SIGTERM ends with 0. Exit codes come before the stop code,
-because what a container itself did is surer than ECS's summary of the task. Containers are told apart by name.
+Order matters. An interruption comes first, because a process that traps SIGTERM ends with 0. Then a build container that never ran,
+whatever exit code ECS gives it. Exit codes come before the stop code, because what a container itself did is surer than ECS's summary of
+the task. Containers are told apart by name.
 """
 
 from __future__ import annotations
@@ -106,26 +107,33 @@ _START_RULES: tuple[tuple[re.Pattern[str], Reason, str], ...] = tuple(
 
 _KILLED = 137
 _TERMINATED = 143
+_KANIKO_TERMINATED = ("Kaniko", 2)
+"""Kaniko is the first process of its container and does not handle SIGTERM, which ends a Go program with 2."""
+
+_BY_ITSELF = "EssentialContainerExited"
 
 
-def outcome(task: Task) -> Failed | None:
-    """Judge a stopped task: None when the build container ended with 0, so that there is an image.
-
-    What we ourselves asked for (a deletion, a cancel, a timeout) must be looked at before: a task that we stopped has no say.
-    """
+def outcome(task: Task, *, engine: str = "", reported: bool = False) -> Failed | None:
+    """Why the task failed; None when its build succeeded. `reported`: the build's report has been read."""
     if task.stop_code in _INTERRUPTED_CODES or _INTERRUPTED.search(task.stopped_reason):
         return Failed(
             Reason.INTERRUPTED,
             _said("the task was interrupted", task.stopped_reason or task.stop_code),
             exit_code=task.exit_code(BUILD),
-            hint="the capacity was taken away, nothing is wrong with the build: create the Build again",
+            hint="ECS took the capacity away; nothing is wrong with the build. Create a new Build",
         )
     fetch = task.container(FETCH)
     if fetch is not None and fetch.exit_code:
         return _fetch_failed(task, fetch, fetch.exit_code)
     build = task.container(BUILD)
-    if build is not None and build.exit_code is not None:
-        return _build_ended(task, build, build.exit_code)
+    if build is not None and build.exit_code == 0:
+        if reported or task.stop_code == _BY_ITSELF:
+            # Also when the container `report` failed afterwards: the engine has finished, only the numbers are missing.
+            return None
+        # An engine that is stopped may end with 0 and have pushed nothing.
+        return _stopped_by_others(task, 0)
+    if build is not None and build.exit_code is not None and (fetch is None or fetch.exit_code is not None):
+        return _build_failed(task, build, build.exit_code, engine)
     if task.stop_code == "UserInitiated":
         return _stopped_by_others(task, None)
     return _never_ran(task)
@@ -144,21 +152,24 @@ def _fetch_failed(task: Task, fetch: TaskContainer, code: int) -> Failed:
         _said(f"the source could not be fetched (exit code {code})", fetch.reason),
         exit_code=code,
         explained_by=FETCH,
-        hint="the way to the source failed, not the source itself: see the log, then create the Build again",
+        hint="the source itself may be right, but it could not be reached: see the log, then create a new Build",
     )
 
 
-def _build_ended(task: Task, build: TaskContainer, code: int) -> Failed | None:
-    if code == 0:
-        # Also when the container `report` failed afterwards: the image is there, only the numbers are not.
-        return None
+def _build_failed(task: Task, build: TaskContainer, code: int, engine: str) -> Failed:
     if _out_of_memory(build):
         return _memory(build, code, BUILD)
-    if task.stop_code == "UserInitiated" and code in (_KILLED, _TERMINATED):
+    if task.stop_code == "UserInitiated" and (code in (_KILLED, _TERMINATED) or (engine, code) == _KANIKO_TERMINATED):
         return _stopped_by_others(task, code)
     if code == _KILLED:
-        # Nobody asked for the stop, so the kernel killed it; the agent does not always say why (F31).
-        return _memory(build, code, BUILD)
+        return Failed(
+            Reason.BUILD_STEP_FAILED,
+            _said("the build container was killed (exit code 137) and ECS gives no reason", build.reason),
+            exit_code=code,
+            explained_by=BUILD,
+            hint="most likely it ran out of memory: raise the executor's memory in the BuildCache. If that does not help, "
+            "look for the kernel's OOM killer in the log of the container instance",
+        )
     return Failed(
         Reason.BUILD_STEP_FAILED,
         _said(f"the build failed with exit code {code}", build.reason),
@@ -175,10 +186,10 @@ def _out_of_memory(container: TaskContainer) -> bool:
 def _memory(container: TaskContainer, code: int, name: str) -> Failed:
     return Failed(
         Reason.OUT_OF_MEMORY,
-        _said(f"the container {name} was killed for want of memory (exit code {code})", container.reason),
+        _said(f"the container {name} ran out of memory (exit code {code})", container.reason),
         exit_code=code,
         explained_by=name,
-        hint="raise the executor's memory in the BuildCache, or build with less in parallel",
+        hint="raise the executor's memory in the BuildCache, or let the build do less in parallel",
     )
 
 
@@ -187,14 +198,19 @@ def _stopped_by_others(task: Task, code: int | None) -> Failed:
         Reason.INTERRUPTED,
         _said("the task was stopped from outside the operator", task.stopped_reason),
         exit_code=code,
-        hint="somebody or something called StopTask: CloudTrail says who; then create the Build again",
+        hint="CloudTrail shows who called StopTask. Then create a new Build",
         final=True,
     )
 
 
 def _never_ran(task: Task) -> Failed:
-    """No exit code of the build container: it never ran, or ECS lost sight of it. Never a success."""
-    words = [task.stopped_reason, *(container.reason for container in task.containers if container.exit_code is None)]
+    """The build container never ran, or ECS lost sight of it. Never a success.
+
+    Where `fetch` did not start, its reason is the cause: the agent gives containers that depend on it an exit code of their own (143).
+    """
+    fetch = task.container(FETCH)
+    first = fetch.reason if fetch is not None and fetch.exit_code is None else ""
+    words = [first, task.stopped_reason, *(each.reason for each in task.containers if each.exit_code is None)]
     for pattern, reason, hint in _START_RULES:
         said = next((text for text in words if pattern.search(text)), None)
         if said is not None:
@@ -203,7 +219,7 @@ def _never_ran(task: Task) -> Failed:
     return Failed(
         Reason.TASK_FAILED_TO_START,
         _said("the build container never ran or left no exit code", said or task.stop_code),
-        hint="ECS's own words are in the message; create the Build again when the cause is gone",
+        hint="the message has ECS's own words: fix the cause, then create a new Build",
     )
 
 
@@ -213,37 +229,86 @@ def _said(what: str, words: str) -> str:
 
 
 _DISK = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
-_PUSH = re.compile(r"push|export", re.IGNORECASE)
-_PUSH_DENIED = re.compile(
-    r"denied|403 Forbidden|401 Unauthorized|no basic auth credentials|not authorized to perform|insufficient_scope|"
-    r"authorization failed",
+_NO_ENGINE = re.compile(
+    r"could not connect to \S*buildkitd?\.sock after \d+ trials"
+    r"|(?:error|ERROR): .*dial unix \S*buildkitd\.sock"
+    r"|(?:error|ERROR): Cannot connect to the Docker daemon"
+)
+"""The engine's client found no daemon, at the start of a line: what a step of the Dockerfile prints has a prefix."""
+
+_FIRST_CHECK = re.compile(
+    r"error checking push permissions.*"
+    r"(?:status code (?:429|5\d\d)|TOOMANYREQUESTS|: EOF|i/o timeout|TLS handshake timeout|connection re(?:set|fused))",
     re.IGNORECASE,
 )
+"""Kaniko asks the registry for permission before it builds, and ends where it gets no answer."""
+
+_PUSH = re.compile(r"push|export", re.IGNORECASE)
+_PUSH_REFUSED: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), message, hint)
+    for pattern, message, hint in (
+        (
+            r"TAG[_ ]INVALID|(?:tag|repository) is immutable",
+            "the tag exists already and the repository does not let it change",
+            "use a new tag in spec.output.images, or make the tags of the repository mutable",
+        ),
+        (
+            r"NAME[_ ]UNKNOWN|repository .*does not exist|RepositoryNotFound",
+            "the repository of the image does not exist",
+            "create the repository that spec.output.images names; a registry like ECR does not do it by itself",
+        ),
+        (
+            r"UNAUTHORIZED|401 Unauthorized|no basic auth credentials|authorization failed",
+            "the registry did not accept the credentials",
+            "ECR: check region and account in spec.output.images, and that the executor's task role may get a login "
+            "(ecr:GetAuthorizationToken). The operator logs in to ECR only",
+        ),
+        (
+            r"denied|403 Forbidden|not authorized to perform|insufficient_scope",
+            "the registry refused the push",
+            "the executor's task role must be allowed to push to spec.output.images",
+        ),
+    )
+)
+"""What a registry answers to a push that it refuses: the first match decides. Kaniko prints its code, BuildKit its status too."""
+
 _ERRORS = 5
 """Lines at the log's end that are looked at: an engine says last what it died of."""
 
 _LAST_WORDS = 256
 
 
-def explained(failed: Failed, log_tail: str) -> Failed:
-    """The same failure with what only the log tells: its last words, a full disk, a refused push."""
-    lines = [line for line in log_tail.split("\n") if line.strip()][-_ERRORS:]
+def explained(failed: Failed, log: str) -> Failed:
+    """The same failure with what only the log tells: its last words, a full disk, a refused push, an engine that is not there."""
+    lines = [line for line in log.split("\n") if line.strip()]
     if not lines:
         return failed
+    last = lines[-_ERRORS:]
     if failed.reason is Reason.BUILD_STEP_FAILED:
-        if any(_DISK.search(line) for line in lines):
+        # buildctl prints the daemon's log after this line.
+        if (words := next((line for line in lines if _NO_ENGINE.match(line)), None)) is not None:
+            return replace(
+                failed,
+                reason=Reason.TASK_FAILED_TO_START,
+                message=_said("the build engine did not start", words),
+                hint="see the engine's log at status.logs; with buildkit.socketPath, check that buildkitd runs on the instance",
+            )
+        if (words := next((line for line in last if _FIRST_CHECK.search(line)), None)) is not None:
+            return replace(
+                failed,
+                reason=Reason.TASK_FAILED_TO_START,
+                message=_said("the registry did not answer before the build", words),
+                hint="the registry throttles or has trouble of its own: create a new Build later",
+            )
+        if any(_DISK.search(line) for line in last):
             return replace(
                 failed,
                 reason=Reason.OUT_OF_DISK,
                 message="the task's disk is full",
                 hint="raise ephemeralStorageGiB on Fargate, or the disk of the cluster's instances",
             )
-        denied = next((line for line in lines if _PUSH.search(line) and _PUSH_DENIED.search(line)), None)
-        if denied is not None:
-            return replace(
-                failed,
-                reason=Reason.PUSH_DENIED,
-                message=_said("the registry refused the push", denied),
-                hint="the executor's task role must be allowed to push to spec.output.images, and the repository must exist",
-            )
+        for words in (line for line in last if _PUSH.search(line)):
+            for pattern, message, hint in _PUSH_REFUSED:
+                if pattern.search(words):
+                    return replace(failed, reason=Reason.PUSH_DENIED, message=_said(message, words), hint=hint)
     return replace(failed, message=f"{failed.message}: {one_line(lines[-1], _LAST_WORDS)}")

@@ -9,7 +9,7 @@ from . import action as act
 from .cache import refers_to
 from .cache_file_system import remove_access_points, remove_file_system
 from .desired import DesiredCache
-from .observed import AVAILABLE, AccessPoint, ObservedCache
+from .observed import AVAILABLE, AccessPoint, LogGroup, ObservedCache
 from .plan import Blocked, Plan
 from .status import (
     BUILD_GROUP_PART,
@@ -41,8 +41,8 @@ def plan_teardown(want: DesiredCache, have: ObservedCache, *, running: int) -> P
     if have.repository is not None and have.repository.owned and want.repository_managed:
         result += Plan((act.DeleteRepository(have.repository.name),))
     # Last: a task that started in this very moment still holds the builds' group, and its report is a line in the log.
-    if not result.actions and not result.waiting and have.log_group is not None and have.log_group.owned:
-        result += Plan((act.DeleteLogGroup(have.log_group.name),))
+    if not result.actions and not result.waiting:
+        result += Plan(tuple(act.DeleteLogGroup(group.name) for group in _log_groups(have)))
     return result
 
 
@@ -62,11 +62,15 @@ def plan_marks(want: DesiredCache, have: ObservedCache) -> Plan:
     ]
     if (repository := have.repository) is not None and repository.owned and want.repository_managed:
         ours.append((REPOSITORY_PART, act.Resource("ecr", repository.arn), repository.tags))
-    if (log_group := have.log_group) is not None and log_group.owned:
-        ours.append((LOG_GROUP_PART, act.Resource("logs", log_group.arn), log_group.tags))
+    ours += [(LOG_GROUP_PART, act.Resource("logs", group.arn), group.tags) for group in _log_groups(have)]
     ours += [(TASK_DEFINITIONS_PART, act.Resource("ecs", each.arn), each.tags) for each in have.revisions if each.owned]
     unmarked = [each for each in ours if not mark.items() <= each[2].items()]
     return Plan(tuple(act.TagResource(part, resource, mark) for part, resource, _ in unmarked))
+
+
+def _log_groups(have: ObservedCache) -> tuple[LogGroup, ...]:
+    """The log group, and the one that an earlier release made under another name."""
+    return tuple(group for group in (have.log_group, have.former_log_group) if group is not None and group.owned)
 
 
 def _elsewhere(have: ObservedCache) -> tuple[AccessPoint, ...]:

@@ -7,7 +7,7 @@ Decisions are in `core/build.py`, statuses in `core/build_status.py` and `core/b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +19,7 @@ from buildcache.api.cache import BuildCache
 from buildcache.api.meta import FINISHED_LABEL, Metadata
 from buildcache.api.problems import problems, summary
 from buildcache.core import build_end, build_status
-from buildcache.core.build import created_at, is_held, is_terminal, moment, trusted_task
+from buildcache.core.build import is_held, is_terminal, trusted_task
 from buildcache.core.build_end import Evidence
 from buildcache.core.build_status import Stamp
 from buildcache.core.errors import Unavailable
@@ -27,23 +27,30 @@ from buildcache.core.log_text import one_line
 from buildcache.core.status import Reason
 from buildcache.core.task_outcome import Failed
 
-from .case import MESSAGE, Case, changed, disowned, ended
+from .case import MESSAGE, Case, changed, disowned, ended, located
 from .executor import Executor
 from .follow import Follower
 from .launch import Launcher
 from .outcome import Outcome
+from .search import Search
 from .view import View
 from .withdrawal import Withdrawal
 
 
 class BuildReconciler:
-    """Implements `outcome.Reconciler` for Builds. `cluster_id` is part of every token: BUILDCACHE_CLUSTER_ID."""
+    """Implements `outcome.Reconciler` for Builds. `cluster_id` is part of every token: BUILDCACHE_CLUSTER_ID.
 
-    def __init__(self, view: View, executor: Executor, *, cluster_id: str) -> None:
+    `doubt` is called with the UID of a BuildCache whose status names parts that AWS does not have.
+    """
+
+    def __init__(
+        self, view: View, executor: Executor, *, cluster_id: str, doubt: Callable[[str], None] = lambda uid: None
+    ) -> None:
         self._view = view
-        self._launcher = Launcher(view, executor, cluster_id=cluster_id)
-        self._follower = Follower(view, executor)
-        self._withdrawal = Withdrawal(executor)
+        search = Search(executor)
+        self._launcher = Launcher(view, executor, search, cluster_id=cluster_id, doubt=doubt)
+        self._follower = Follower(view, executor, search)
+        self._withdrawal = Withdrawal(executor, search)
 
     def reconcile(self, body: Mapping[str, Any], now: datetime) -> Outcome:
         """Bring one Build further."""
@@ -67,7 +74,7 @@ class BuildReconciler:
 
     def _advance(self, case: Case) -> Outcome:
         ref = trusted_task(case.status, case.cache)
-        followed = self._follower.follow(case, ref) if ref is not None else None
+        followed = self._follower.follow(located(case, ref), ref) if ref is not None else None
         if followed is not None:
             return followed
         if case.status.attempts and case.status.attempts[-1].task_arn is not None:
@@ -79,8 +86,7 @@ class BuildReconciler:
     def _delete(self, body: Mapping[str, Any], metadata: Metadata, status: BuildStatus, now: datetime) -> Outcome:
         if not is_held(metadata):
             return Outcome()
-        since = moment(metadata.deletion_timestamp) or now
-        waiting = self._withdraw(body, metadata, status, since, "the Build is deleted", now)
+        waiting = self._withdraw(body, metadata, status, "the Build is deleted", now)
         return waiting or _RELEASE
 
     def _refuse(
@@ -88,12 +94,11 @@ class BuildReconciler:
     ) -> Outcome:
         """The spec is older than the rules, or the rules were not there: nothing is started, and what runs is stopped."""
         if is_held(metadata):
-            since = created_at(metadata, now)
-            waiting = self._withdraw(body, metadata, status, since, "the Build's spec is not valid", now)
+            waiting = self._withdraw(body, metadata, status, "the Build's spec is not valid", now)
             if waiting is not None:
                 return waiting
         failure = Failed(
-            Reason.INVALID_SPEC, summary(problems(error)), hint="create the Build again with the fields corrected"
+            Reason.INVALID_SPEC, summary(problems(error)), hint="correct the fields and create a new Build"
         )
         return ended(build_end.failed(status, metadata, failure, Evidence(), Stamp(metadata.generation, now)))
 
@@ -102,13 +107,12 @@ class BuildReconciler:
         body: Mapping[str, Any],
         metadata: Metadata,
         status: BuildStatus,
-        since: datetime,
         why: str,
         now: datetime,
     ) -> Outcome | None:
         reference = (body.get("spec") or {}).get("cacheRef") or {}
         cache, _ = self._cache(metadata.namespace, str(reference.get("name", "")))
-        told, waiting = self._withdrawal.withdraw(metadata, status, cache, since, why, now)
+        told, waiting = self._withdrawal.withdraw(metadata, status, cache, why, Stamp(metadata.generation, now))
         return None if waiting is None else changed(status, told, again_after=waiting)
 
     def _cache(self, namespace: str, name: str) -> tuple[BuildCache | None, str]:
@@ -125,7 +129,7 @@ _RELEASE = Outcome(finalizer="release")
 
 
 def _read_status(body: Mapping[str, Any]) -> BuildStatus:
-    """The status, or an empty one when nobody can read it: status is output, and losing it must do no harm."""
+    """The status, or an empty one when it cannot be parsed: status is output, and losing it must do no harm."""
     try:
         return BuildStatus.model_validate(body.get("status") or {})
     except ValidationError:

@@ -2,8 +2,8 @@
 
 Called by the worker with the newest object; what it answers is carried out by the writer. Nothing here waits: what takes AWS time is
 looked at again by a later pass. The only memory is when the next look is due, so that a pass that comes because a Build changed asks
-AWS nothing, and what the last look found when nothing was to be done, so that the next one need not read what cannot have changed;
-losing it costs one look.
+AWS nothing; what the last look found when nothing was to be done, so that the next one need not read what cannot have changed; the last
+computed status, until it is seen in the object; and corrections that had no effect. Losing it costs one look.
 """
 
 import logging
@@ -16,16 +16,18 @@ from pydantic import ValidationError
 
 from buildcache.api.cache import BuildCache
 from buildcache.api.cache_status import BuildCacheStatus, Efficiency
-from buildcache.api.meta import FINALIZER, RECONCILE_ANNOTATION, Metadata, seconds
+from buildcache.api.meta import FINALIZER, Metadata, seconds
 from buildcache.api.problems import problems, summary
+from buildcache.api.remains import is_retained, remains
 from buildcache.aws import parts
 from buildcache.aws.clients import Clients, Session
 from buildcache.core import scope
 from buildcache.core.action import Action, DeleteSecurityGroup, difference
 from buildcache.core.build import family_of
 from buildcache.core.cache import plan
-from buildcache.core.cache_facts import TASK_DEFINITION
+from buildcache.core.cache_facts import TASK_DEFINITION, requested
 from buildcache.core.cache_status import Pass, cache_status, deleting_status, invalid_status
+from buildcache.core.corrections import Corrections
 from buildcache.core.desired import DesiredCache, desired
 from buildcache.core.errors import Denied, Trouble, Unavailable
 from buildcache.core.interval import jittered
@@ -77,6 +79,14 @@ class _Settled:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """The last status that a pass has computed, and the stored one that it was computed from."""
+
+    base: BuildCacheStatus
+    status: BuildCacheStatus
+
+
 class CacheReconciler:
     """Passes over BuildCaches. The worker never runs two at once for one object."""
 
@@ -87,20 +97,50 @@ class CacheReconciler:
         self._runner_image = runner_image
         self._looks: dict[str, _Look] = {}
         self._settled: dict[str, _Settled] = {}
+        self._doubted: set[str] = set()
+        """Objects of which a Build has found that AWS does not have what their status names: the next pass reads everything."""
         self._waiting: dict[str, datetime] = {}
         """Since when there has been nothing to do but to wait for AWS."""
+        self._computed: dict[str, _Computed] = {}
+        self._corrections: dict[str, Corrections] = {}
+
+    def doubt(self, uid: str) -> None:
+        """Read everything in the next pass, whenever the next look is due. Called from passes over Builds."""
+        self._doubted.add(uid)
 
     def reconcile(self, body: Mapping[str, Any], now: datetime) -> Outcome:
-        """Bring AWS nearer to what the object asks for."""
+        """Bring AWS nearer to what the object asks for.
+
+        A status that an earlier pass has computed and the API server has not stored is what this pass starts from: what it says of
+        corrections and times is in no other place. The write is not repeated as it was: this pass writes its own.
+        """
         metadata = Metadata.model_validate(body["metadata"])
-        deleting = metadata.deletion_timestamp is not None
-        if deleting and FINALIZER not in metadata.finalizers:
+        if metadata.deletion_timestamp is not None and FINALIZER not in metadata.finalizers:
             self._forget(metadata.uid)
             return Outcome()
-        status = _status(body)
+        stored = _status(body)
+        computed = self._computed.pop(metadata.uid, None)
+        status = computed.status if computed is not None and computed.base == stored else stored
+        try:
+            outcome = self._pass(body, metadata, status, now)
+        except Exception:
+            self._forget(metadata.uid)  # a bug: the next pass reads everything again
+            raise
+        if outcome.status is None or outcome.finalizer == "release":
+            return outcome
+        after = BuildCacheStatus.model_validate(outcome.status)
+        if after == stored:
+            return replace(outcome, status=None)
+        self._computed[metadata.uid] = _Computed(stored, after)
+        return outcome
+
+    def _pass(self, body: Mapping[str, Any], metadata: Metadata, status: BuildCacheStatus, now: datetime) -> Outcome:
+        deleting = metadata.deletion_timestamp is not None
         try:
             cache = BuildCache.parse({**body, "status": None}).model_copy(update={"status": status})
         except ValidationError as error:
+            if deleting:
+                return self._delete_invalid(body, metadata, status, now)
             return self._invalid(metadata, status, summary(problems(error)), now)
         if deleting:
             return self._delete(cache, now)
@@ -108,6 +148,10 @@ class CacheReconciler:
             return Outcome(finalizer="add")
         look = self._looks.get(metadata.uid)
         needs = self._needs(cache)
+        if metadata.uid in self._doubted:
+            self._doubted.discard(metadata.uid)
+            self._settled.pop(metadata.uid, None)
+            look = None
         if look is not None and _is_current(look, cache, now) and _covers(look.needs, needs):
             return self._numbers(cache, look, now)
         return self._correct(cache, needs, now)
@@ -122,18 +166,14 @@ class CacheReconciler:
         failed = isinstance(done.trouble, Unavailable)
         self._looks[cache.metadata.uid] = _Look(
             generation=cache.metadata.generation,
-            requested=cache.metadata.annotations.get(RECONCILE_ANNOTATION),
+            requested=requested(cache.metadata),
             at=now,
             # After a failure the queue's backoff decides; whatever comes then is a look.
             due=now if failed else now + timedelta(seconds=again_after),
             numbers_at=now,
             needs=needs,
         )
-        return Outcome(
-            status=_changed(cache, status),
-            again_after=None if failed else again_after,
-            failed=failed,
-        )
+        return Outcome(status=status.to_json(), again_after=None if failed else again_after, failed=failed)
 
     def _work(self, cache: BuildCache, want: DesiredCache, builds: Usage, now: datetime) -> tuple[Pass, float]:
         """Look, compare, act. Returns what came of it and the seconds until the next look."""
@@ -144,6 +184,8 @@ class CacheReconciler:
         settled = self._settled.pop(cache.metadata.uid, None)
         if settled is not None and not _is_usable(settled, cache, now):
             settled = None
+        if _is_asked(cache):
+            self._corrections.pop(cache.metadata.uid, None)
         try:
             have = parts.observe(
                 clients,
@@ -165,16 +207,24 @@ class CacheReconciler:
     def _act(
         self, cache: BuildCache, clients: Clients, have: ObservedCache, wanted: Plan, interval: float, now: datetime
     ) -> tuple[Pass, float]:
+        uid = cache.metadata.uid
+        corrections = self._corrections.get(uid, Corrections()).still(difference(each) for each in wanted.actions)
         applied: list[Action] = []
         waiting: list[str] = []
         blocked: Blocked | None = None
         trouble: Trouble | None = None
         stuck: set[str] = set()
+        resting: set[str] = set()
+        """Parts with a correction that had no effect and is not to be repeated yet."""
         pauses = [interval]
         for action in wanted.actions:
             part = difference(action).part
-            if part in stuck:
+            if part in stuck or part in resting:
                 continue  # what comes later for a part builds on what failed: rules are revoked after others are there
+            if (rest := corrections.pause(difference(action), now)) is not None:
+                pauses.append(rest)
+                resting.add(part)
+                continue
             try:
                 wait = parts.apply(clients, action)
             except Trouble as error:
@@ -191,7 +241,6 @@ class CacheReconciler:
             if wait is None:
                 logger.info("applied action", extra=_about(cache, action=type(action).__name__, part=part))
                 applied.append(action)
-                pauses.append(AFTER_ACTION)
             else:
                 waiting.append(wait.message)
                 if wait.seconds > WAITING[1]:
@@ -200,12 +249,26 @@ class CacheReconciler:
                     pauses.append(self._pause_of_waiting(cache, now))
                 if isinstance(action, DeleteSecurityGroup):
                     blocked = Blocked(Reason.SECURITY_GROUP_IN_USE, wait.message)
+        ineffective = corrections.ineffective()
+        corrections = corrections.applied((difference(each) for each in applied), now, interval)
+        pauses += [max(AFTER_ACTION, corrections.pause(difference(each), now) or 0.0) for each in applied]
+        self._corrections[uid] = corrections
         if applied or not (waiting or wanted.waiting or wanted.coming):
-            self._waiting.pop(cache.metadata.uid, None)
+            self._waiting.pop(uid, None)
         if wanted.waiting or (wanted.coming and trouble is None):
             # What is denied or refused is tried again with every look: then not so often.
             pauses.append(self._pause_of_waiting(cache, now) if trouble is None else WAITING[1])
-        return Pass(have, wanted, tuple(applied), tuple(waiting), trouble, blocked, frozenset(stuck)), min(pauses)
+        done = Pass(
+            have,
+            wanted,
+            applied=tuple(applied),
+            waiting=tuple(waiting),
+            trouble=trouble,
+            blocked=blocked,
+            refused=frozenset(stuck),
+            ineffective=ineffective,
+        )
+        return done, min(pauses)
 
     def _pause_of_waiting(self, cache: BuildCache, now: datetime) -> float:
         since = self._waiting.setdefault(cache.metadata.uid, now)
@@ -213,21 +276,23 @@ class CacheReconciler:
         return min(max((now - since).total_seconds() / 4, shortest), longest)
 
     def _look_failed(self, cache: BuildCache, trouble: Trouble, interval: float) -> tuple[Pass, float]:
-        logger.warning("look at AWS failed", extra=_about(cache, error=trouble))
+        if trouble.reason is Reason.INVALID_SPEC:
+            # A look sends names and ids, nothing that a person could correct in the spec.
+            trouble = Unavailable(trouble.message, operation=trouble.operation, resource=trouble.resource)
+        logger.warning("could not read the AWS parts", extra=_about(cache, error=trouble))
         return Pass(trouble=trouble), _pause(trouble, interval)
 
     def _numbers(self, cache: BuildCache, look: _Look, now: datetime) -> Outcome:
         """The pass that comes because a Build changed: AWS is not asked, only what the Builds add up to is written."""
         remaining = (look.due - now).total_seconds()
         update = {"queue": self._usage(cache).queue(), "efficiency": self._efficiency(cache)}
-        changed = _changed(cache, cache.status.model_copy(update=update))
-        if changed is None:
-            return Outcome(again_after=remaining)
+        status = cache.status.model_copy(update=update)
         early = (look.numbers_at + NUMBERS_PERIOD - now).total_seconds()
-        if early > 0:
-            return Outcome(again_after=min(early, remaining))
-        self._looks[cache.metadata.uid] = replace(look, numbers_at=now)
-        return Outcome(status=changed, again_after=remaining)
+        if status != cache.status and early > 0:
+            return Outcome(status=cache.status.to_json(), again_after=min(early, remaining))
+        if status != cache.status:
+            self._looks[cache.metadata.uid] = replace(look, numbers_at=now)
+        return Outcome(status=status.to_json(), again_after=remaining)
 
     # --- an object that goes
 
@@ -271,24 +336,41 @@ class CacheReconciler:
     ) -> Outcome:
         status = deleting_status(cache, want, done, builds.queue(), self._efficiency(cache), now)
         failed = isinstance(done.trouble, Unavailable)
-        return Outcome(status=_changed(cache, status), again_after=None if failed else again_after, failed=failed)
+        return Outcome(status=status.to_json(), again_after=None if failed else again_after, failed=failed)
+
+    def _delete_invalid(
+        self, body: Mapping[str, Any], metadata: Metadata, status: BuildCacheStatus, now: datetime
+    ) -> Outcome:
+        """Take down a cache whose spec the models refuse, from the few fields that a teardown needs."""
+        try:
+            spec = remains(body)
+        except ValidationError as error:
+            if is_retained(body) or not status.parts:
+                self._forget(metadata.uid)
+                return Outcome(finalizer="release")
+            message = (
+                f"{summary(problems(error))}. Without it the AWS parts cannot be found: correct the field, or set "
+                "spec.deletionPolicy: Retain to leave them in AWS and release this object"
+            )
+            return self._invalid(metadata, status, message, now)
+        return self._delete(BuildCache.model_construct(metadata=metadata, spec=spec, status=status), now)
 
     def _release(self, cache: BuildCache) -> Outcome:
         self._forget(cache.metadata.uid)
         return Outcome(finalizer="release")
 
     def _invalid(self, metadata: Metadata, status: BuildCacheStatus, message: str, now: datetime) -> Outcome:
-        """A spec that the models refuse. The finalizer comes after validation, so one without parts has nothing in AWS."""
+        """Report a spec that the models refuse."""
         self._forget(metadata.uid)
-        if metadata.deletion_timestamp is not None and not status.parts:
-            return Outcome(finalizer="release")
-        after = invalid_status(status, metadata.generation, message, now)
-        return Outcome(status=None if after == status else after.to_json())
+        return Outcome(status=invalid_status(status, metadata.generation, message, now).to_json())
 
     def _forget(self, uid: str) -> None:
         self._looks.pop(uid, None)
         self._settled.pop(uid, None)
+        self._doubted.discard(uid)
         self._waiting.pop(uid, None)
+        self._computed.pop(uid, None)
+        self._corrections.pop(uid, None)
 
     # --- what a pass reads
 
@@ -317,24 +399,32 @@ def _status(body: Mapping[str, Any]) -> BuildCacheStatus:
         return BuildCacheStatus()
 
 
-def _changed(cache: BuildCache, status: BuildCacheStatus) -> Mapping[str, Any] | None:
-    return None if status == cache.status else status.to_json()
-
-
 def _is_current(look: _Look, cache: BuildCache, now: datetime) -> bool:
-    """Whether the last look still stands: nothing was asked since, it is not due, and its status was written and is there."""
+    """Whether the last look still stands: nothing was asked since, it is not due, and its status is there or about to be written."""
     return (
         look.generation == cache.metadata.generation == cache.status.observed_generation
-        and look.requested == cache.metadata.annotations.get(RECONCILE_ANNOTATION)
+        and not _is_asked(cache)
         and look.requested == cache.status.last_handled_reconcile_at
         # A clock that was set back makes a look due rather than far away.
         and look.at <= now < look.due
-        and find_condition(cache.status.conditions, ConditionType.READY) is not None
+        and any(
+            find_condition(cache.status.conditions, kind) for kind in (ConditionType.READY, ConditionType.SUSPENDED)
+        )
     )
 
 
+def _is_asked(cache: BuildCache) -> bool:
+    """Whether `reconcile-requested-at` has a value that no pass has answered yet."""
+    return requested(cache.metadata) != cache.status.last_handled_reconcile_at
+
+
 def _is_usable(settled: _Settled, cache: BuildCache, now: datetime) -> bool:
-    return settled.generation == cache.metadata.generation and settled.at <= now < settled.at + WHOLE_LOOK
+    """Whether a look may build on an earlier one; one that a person asks for reads everything."""
+    return (
+        settled.generation == cache.metadata.generation
+        and settled.at <= now < settled.at + WHOLE_LOOK
+        and not _is_asked(cache)
+    )
 
 
 def _pause(trouble: Trouble, interval: float) -> float:

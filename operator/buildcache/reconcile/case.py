@@ -12,11 +12,15 @@ from buildcache.core import build_end, build_status
 from buildcache.core.build_end import Evidence
 from buildcache.core.build_status import Stamp
 from buildcache.core.task_outcome import Failed
+from buildcache.core.task_state import TaskRef
 
 from .outcome import Outcome
 
 MESSAGE = 512
 """Characters of AWS's words that a status repeats."""
+
+TROUBLE_PERIOD = 60.0
+"""Seconds between passes over a Build whose task the operator may not look at or stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +71,9 @@ def disowned(case: Case) -> Case:
     """The same Build, without the task that its status names and that is not its own."""
     build = case.build.model_copy(update={"status": build_status.disowned(case.status)})
     return Case(build, case.cache, case.cache_problem, case.now)
+
+
+def located(case: Case, ref: TaskRef) -> Case:
+    """The same Build, with the log of its task where the status does not have it yet."""
+    status = build_status.located(case.status, case.cache, ref.arn)
+    return Case(case.build.model_copy(update={"status": status}), case.cache, case.cache_problem, case.now)

@@ -12,6 +12,7 @@ from buildcache.core.build_end import Evidence
 from buildcache.core.build_status import log_group
 from buildcache.core.errors import Denied, Rejected, Unavailable
 from buildcache.core.intent import intended
+from buildcache.core.log_text import tail
 from buildcache.core.report import Report
 from buildcache.core.task_outcome import Failed, explained, outcome
 from buildcache.core.task_state import Task, TaskRef
@@ -43,20 +44,22 @@ class Collection:
 
         The log only adds to what the exit codes say: without it the Build ends all the same.
         """
-        failure = intended(build.status.attempts[-1] if build.status.attempts else None, task) or outcome(task)
         draining = now - (stopped_since or now) < DRAIN
-        report, tail = None, ""
+        report, log = None, ""
         if task.exit_code(BUILD) is not None:
             report = self.report(build, ref)
             # The container that prints the line has ended well, so the line is on its way.
             if report is None and draining and task.exit_code(REPORT) == 0:
                 return None
+        engine = build.status.executor.engine if build.status.executor is not None else ""
+        row = build.status.attempts[-1] if build.status.attempts else None
+        failure = intended(row, task) or outcome(task, engine=engine, reported=report is not None)
         if failure is not None and (container := failure.explained_by) is not None:
-            tail = self._read(lambda: self._executor.log_tail(ref, log_group(build), container), "")
-            if not tail and draining:
+            log = self._read(lambda: self._executor.log_tail(ref, log_group(build), container), "")
+            if not log and draining:
                 return None
-            failure = explained(failure, tail)
-        return failure, Evidence(task, report, tail, self.history(build))
+            failure = explained(failure, log)
+        return failure, Evidence(task, report, tail(log.split("\n")), self.history(build))
 
     def report(self, build: Build, ref: TaskRef) -> Report | None:
         """Read the report line; None when there is none, or when the log cannot be read."""

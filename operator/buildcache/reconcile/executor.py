@@ -24,7 +24,10 @@ from .reports import Reports
 
 _REPORT_LINES = 20
 _TAIL_LINES = 100
-"""Lines that are read: of the container `report`, whose last is the report, and for a failure's log tail."""
+"""Lines that are read: of the container `report`, whose last is the report, and of one that failed."""
+
+_TAIL_BYTES = 16 * 1024
+"""Of the log of a container that failed: more than a status keeps, since what explains the failure may come before a daemon's log."""
 
 STARTS = {"EC2": (25.0, 80.0), "Fargate": (18.0, 80.0)}
 STOPS = (10.0, 15.0)
@@ -136,7 +139,7 @@ class EcsExecutor:
     def log_tail(self, ref: TaskRef, group: str, container: str) -> str:
         """GetLogEvents."""
         logs = self._session.region(ref.region).logs
-        return tail(task_logs.last_lines(logs, group, ref.stream(container), _TAIL_LINES) or ())
+        return tail(task_logs.last_lines(logs, group, ref.stream(container), _TAIL_LINES) or (), _TAIL_BYTES)
 
     def forget(self, ref: TaskRef, uid: str) -> None:
         """Tell the poller."""
@@ -155,6 +158,6 @@ def place(ref: TaskRef) -> Place:
     return Place(ref.region, ref.cluster)
 
 
-def cluster_of(region: str, cluster_arn: str) -> Place:
-    """Where the tasks of a BuildCache are."""
-    return Place(region, cluster_arn.rpartition("/")[2])
+def cluster_of(cluster_arn: str) -> Place:
+    """Where the tasks of a cluster can be asked for."""
+    return Place(cluster_arn.split(":")[3], cluster_arn.rpartition("/")[2])

@@ -1,4 +1,4 @@
-"""A Build whose task is known: watch it, stop it when somebody wants that, and take its result when it has stopped."""
+"""A Build whose task is known: watch it, stop it when it is cancelled or timed out, and take its result when it has stopped."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from buildcache.core.status import Reason
 from buildcache.core.task_outcome import Failed
 from buildcache.core.task_state import MISSING_GRACE, Missing, Task, TaskRef, record_expired
 
-from .case import MESSAGE, Case, changed, ended, failed
+from .case import MESSAGE, TROUBLE_PERIOD, Case, changed, ended, failed
 from .collection import Collection
 from .executor import Executor
 from .outcome import Outcome
+from .search import Search
 from .view import View
 
 logger = logging.getLogger(__name__)
@@ -24,33 +25,35 @@ logger = logging.getLogger(__name__)
 STOPPING_PERIOD = 30.0
 """Seconds between passes over a Build whose task stops; the poller tells when it has."""
 
-MISSING_PERIOD, TROUBLE_PERIOD = 60.0, 60.0
-"""Seconds between passes over a Build whose task ECS does not show, or may not be asked about."""
+UNSEEN_PERIOD = 60.0
+"""Seconds between passes over a Build whose task ECS does not show, or has not been asked about yet; the poller tells when it has."""
 
 
 class Follower:
     """Follows the tasks of Builds to their ends."""
 
-    def __init__(self, view: View, executor: Executor) -> None:
+    def __init__(self, view: View, executor: Executor, search: Search) -> None:
         self._executor = executor
+        self._search = search
         self._collection = Collection(view, executor)
 
     def follow(self, case: Case, ref: TaskRef) -> Outcome | None:
-        """Bring a Build with a task further. None: the task is somebody else's, so the Build has none."""
+        """Bring a Build with a task further. None: the task is not this Build's, so the Build has none."""
         if not is_held(case.build.metadata):
             return Outcome(finalizer="add")
         status, now = case.status, case.now
+        self._search.forget(case.uid)
         sighting = self._executor.observe(ref, case.uid, now, build_status.log_group(case.build))
         seen = sighting.seen
         if isinstance(seen, Missing):
             return self._miss(case, ref, seen)
         if seen is None or sighting.trouble:
             if not sighting.trouble:
-                return Outcome()  # the poller looks next and says so
+                return Outcome(again_after=UNSEEN_PERIOD)
             told = build_status.troubled(status, one_line(sighting.trouble, MESSAGE), case.at)
             return changed(status, told, again_after=TROUBLE_PERIOD)
         if seen.started_by != case.uid:
-            # A status that points at somebody else's task (H18): nothing is done to that task.
+            # The status names a task that this Build did not start (H18): nothing is done to that task.
             self._executor.forget(ref, case.uid)
             return None
         if seen.phase != "Stopped":
@@ -67,11 +70,12 @@ class Follower:
         if failure is None:
             return ended(build_end.succeeded(status, case.build, evidence, case.at))
         if case.build.spec.cancel and failure.failure_class == "Infrastructure":
-            # Gone before it was stopped: what was asked for has come about, and there is nothing to try again.
+            # It ended before StopTask: the Build is cancelled, and nothing is retried.
             failure = intent.end(Reason.CANCELLED)
         if not retry.is_retried(case.build, failure):
             return failed(case, failure, evidence)
-        told = build_status.retrying(status, seen, failure, case.build.spec.retries, case.at)
+        cluster = case.cache.spec.cluster_arn if case.cache is not None else None
+        told = build_status.retrying(status, seen, failure, case.build.spec.retries, case.at, cluster)
         return changed(status, told, again_after=retry.pause(attempt_number(status)).total_seconds())
 
     def _watch(self, case: Case, ref: TaskRef, task: Task) -> Outcome:
@@ -91,14 +95,19 @@ class Follower:
         except (Denied, Rejected) as error:
             told = build_status.pending(status, Reason.CANCELLING, one_line(str(error), MESSAGE), case.at)
             return changed(status, told, again_after=TROUBLE_PERIOD)
-        return changed(status, told, again_after=wait or STOPPING_PERIOD)
+        return changed(status, told, again_after=wait or self._until_stopped(case, ref))
+
+    def _until_stopped(self, case: Case, ref: TaskRef) -> float:
+        """StopTask may answer that the task has stopped already."""
+        seen = self._executor.observe(ref, case.uid, case.now).seen
+        return 0 if isinstance(seen, Task) and seen.phase == "Stopped" else STOPPING_PERIOD
 
     def _miss(self, case: Case, ref: TaskRef, seen: Missing) -> Outcome:
         launched = moment(case.status.attempts[-1].started_at) or created_at(case.build.metadata, case.now)
         if not record_expired(seen, launched, case.now):
             long = case.now - seen.since >= MISSING_GRACE
             told = build_status.missing(case.status, case.at) if long else case.status
-            return changed(case.status, told, again_after=MISSING_PERIOD)
+            return changed(case.status, told, again_after=UNSEEN_PERIOD)
         self._executor.forget(ref, case.uid)
         if (reason := intent.noted(case.status.attempts[-1])) is not None:
             return failed(case, intent.end(reason))
@@ -109,7 +118,7 @@ class Follower:
             return ended(build_end.succeeded(case.status, case.build, evidence, case.at))
         lost = Failed(
             Reason.TASK_RECORD_EXPIRED,
-            "the task ended while nobody looked, and ECS has forgotten how; its log has no result",
-            hint="look for the image; if it is not there, create the Build again",
+            "the task stopped while it was not observed, and ECS no longer has its record; its log has no result",
+            hint="check whether the image was pushed; if it was not, create a new Build",
         )
         return failed(case, lost, evidence)

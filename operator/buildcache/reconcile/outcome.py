@@ -22,7 +22,7 @@ class Outcome:
     """The whole new status in JSON names, or None: leave it as it is. An unchanged one is not written."""
 
     finalizer: Literal["keep", "add", "release"] = "keep"
-    """add: write the finalizer and run the pass again at once on the answered object; the pass did nothing else.
+    """add: after the status, write the finalizer and run the pass again at once on the answered object; the pass did nothing else.
     release: after the status, take the finalizer off (and put a Build's finished label on, in the same patch)."""
 
     again_after: float | None = None

@@ -6,14 +6,12 @@ Nothing is let go before its task is gone, so that a Build deleted at any moment
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from datetime import datetime
 
 from buildcache.api.build_status import BuildStatus
 from buildcache.api.cache import BuildCache
 from buildcache.api.meta import Metadata
 from buildcache.core import build_status
-from buildcache.core.build import LOOK_GRACE, LOOK_PERIOD, created_at, foreign_attempts, moment, trusted_task
+from buildcache.core.build import LOOK_PERIOD, created_at, moment, trusted_task
 from buildcache.core.build_status import Stamp
 from buildcache.core.errors import Denied, Rejected
 from buildcache.core.intent import STOPPED_BY
@@ -21,44 +19,40 @@ from buildcache.core.log_text import one_line
 from buildcache.core.status import Reason
 from buildcache.core.task_state import MISSING_GRACE, Missing, Task, record_expired
 
-from .executor import Executor, cluster_of
+from .case import MESSAGE, TROUBLE_PERIOD
+from .executor import Executor
+from .search import Search
 
 logger = logging.getLogger(__name__)
 
-_FOLLOW_PERIOD, _TROUBLE_PERIOD = 30.0, 60.0
+_FOLLOW_PERIOD = 30.0
 
 
 class Withdrawal:
     """Stops the task of a Build, if there is one."""
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, search: Search) -> None:
         self._executor = executor
+        self._search = search
 
     def withdraw(
-        self,
-        metadata: Metadata,
-        status: BuildStatus,
-        cache: BuildCache | None,
-        since: datetime,
-        why: str,
-        now: datetime,
+        self, metadata: Metadata, status: BuildStatus, cache: BuildCache | None, why: str, at: Stamp
     ) -> tuple[BuildStatus, float | None]:
-        """Return the status, and the seconds until the next look; None when no task of the Build is left.
-
-        `since`: from then on nothing is started any more.
-        """
-        at = Stamp(metadata.generation, now)
+        """Return the status, and the seconds until the next look; None when no task of the Build is left."""
         try:
-            return self._withdraw(metadata, status, cache, since, why, at)
+            told, again_after = self._withdraw(metadata, status, cache, why, at)
         except Rejected as error:
-            if error.reason is Reason.CLUSTER_NOT_FOUND:
-                return status, None
-            return build_status.pending(status, Reason.CANCELLING, one_line(str(error), 512), at), _TROUBLE_PERIOD
+            if error.reason is not Reason.CLUSTER_NOT_FOUND:
+                return _in_trouble(status, error, at)
+            told, again_after = status, None
         except Denied as error:
-            return build_status.pending(status, Reason.CANCELLING, one_line(str(error), 512), at), _TROUBLE_PERIOD
+            return _in_trouble(status, error, at)
+        if again_after is None:
+            self._search.forget(metadata.uid)
+        return told, again_after
 
     def _withdraw(
-        self, metadata: Metadata, status: BuildStatus, cache: BuildCache | None, since: datetime, why: str, at: Stamp
+        self, metadata: Metadata, status: BuildStatus, cache: BuildCache | None, why: str, at: Stamp
     ) -> tuple[BuildStatus, float | None]:
         uid = metadata.uid
         ref = trusted_task(status, cache)
@@ -68,7 +62,7 @@ class Withdrawal:
             seen = sighting.seen
             if seen is None:
                 if sighting.trouble:
-                    status = build_status.pending(status, Reason.CANCELLING, one_line(sighting.trouble, 512), at)
+                    status = build_status.pending(status, Reason.CANCELLING, one_line(sighting.trouble, MESSAGE), at)
                 return status, LOOK_PERIOD
             if isinstance(seen, Missing):
                 launched = moment(status.attempts[-1].started_at) or created_at(metadata, at.now)
@@ -82,11 +76,11 @@ class Withdrawal:
                 # Not ours, whatever the status says: it is left alone.
                 self._executor.forget(ref, uid)
         if ref is None or task is None:
-            found = find_task(self._executor, uid, status, cache)
-            if found is None:
-                return status, LOOK_PERIOD if cache is not None and at.now - since < LOOK_GRACE else None
-            # Noted before it is stopped: ECS does not list by our name what shall stop, and a restart would wait for it in vain.
-            return build_status.adopted(status, found, at), 0.0
+            found = self._search.look(uid, status, cache, at.now)
+            if isinstance(found, Task):
+                # Noted before it is stopped: ECS does not list by our name what shall stop, and a restart would wait for it in vain.
+                return build_status.adopted(status, found, at), 0.0
+            return status, None if found.final else LOOK_PERIOD
         if task.phase == "Stopped":
             self._executor.forget(ref, uid)
             return status, None
@@ -94,15 +88,13 @@ class Withdrawal:
         if task.desired_status != "STOPPED":
             logger.info("stopping task", extra={"build": uid, "task": ref.arn, "why": why})
             wait = self._executor.stop(ref, uid, f"{STOPPED_BY}{why}", at.now)
+            seen = self._executor.observe(ref, uid, at.now).seen
+            if isinstance(seen, Task) and seen.phase == "Stopped":
+                self._executor.forget(ref, uid)
+                return status, None
         told = build_status.pending(status, Reason.CANCELLING, f"{why}: its task is being stopped", at)
         return told, wait or _FOLLOW_PERIOD
 
 
-def find_task(
-    executor: Executor, uid: str, status: BuildStatus, cache: BuildCache | None, families: Sequence[str] = ()
-) -> Task | None:
-    """Look for a task of the current attempt that no status tells of; without a BuildCache nobody knows where."""
-    if cache is None:
-        return None
-    found = executor.find(cluster_of(cache.spec.region, cache.spec.cluster_arn), uid, families)
-    return None if found is None or found.arn in foreign_attempts(status) else found
+def _in_trouble(status: BuildStatus, error: Denied | Rejected, at: Stamp) -> tuple[BuildStatus, float]:
+    return build_status.pending(status, Reason.CANCELLING, one_line(str(error), MESSAGE), at), TROUBLE_PERIOD

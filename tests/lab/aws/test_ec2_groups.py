@@ -124,3 +124,10 @@ def test_the_world_begins_with_a_network_that_tasks_can_use(aws: Served) -> None
     clusters = aws.client("ecs").describe_clusters(clusters=["builds"])["clusters"]
     assert [cluster["clusterArn"] for cluster in clusters] == [world.cluster_arn]
     assert aws.client("s3").list_objects_v2(Bucket=world.bucket)["KeyCount"] == 0
+
+
+def test_a_group_is_made_in_a_vpc_that_is_there_only(aws: Served) -> None:
+    with refused("InvalidVpcID.NotFound", 400):
+        aws.client("ec2").create_security_group(
+            GroupName=unique("group"), Description="build", VpcId="vpc-0123456789abcdef0"
+        )

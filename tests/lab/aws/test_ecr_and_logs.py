@@ -1,6 +1,8 @@
 """ECR and CloudWatch Logs."""
 
 from base64 import b64decode
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -73,3 +75,35 @@ def test_a_log_group_twice(aws: Served) -> None:
     logs.create_log_group(logGroupName=group)
     with refused("ResourceAlreadyExistsException", 400):
         logs.create_log_group(logGroupName=group)
+
+
+def test_a_search_in_a_stream_that_is_not_there_finds_nothing_in_the_others(aws: Served) -> None:
+    logs = aws.client("logs")
+    group = f"/buildcache/{unique()}"
+    logs.create_log_group(logGroupName=group)
+    logs.create_log_stream(logGroupName=group, logStreamName="there")
+    assert logs.filter_log_events(logGroupName=group, logStreamNames=["there"])["events"] == []
+    with refused("ResourceNotFoundException", 400) as response:
+        logs.filter_log_events(logGroupName=group, logStreamNames=["there", "not there"])
+    assert "log stream" in response["Error"]["Message"]
+
+
+def test_tags_are_those_of_a_log_group_that_is_there_named_as_the_tag_operations_want_it(aws: Served) -> None:
+    logs = aws.client("logs")
+    group = f"/buildcache/{unique()}"
+    logs.create_log_group(logGroupName=group, tags={"owner": "us"})
+    (found,) = logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+    assert logs.list_tags_for_resource(resourceArn=found["logGroupArn"])["tags"] == {"owner": "us"}
+    with refused("ValidationException", 400):
+        logs.list_tags_for_resource(resourceArn=found["arn"])
+    logs.delete_log_group(logGroupName=group)
+    calls: tuple[Callable[[], Any], ...] = (
+        lambda: logs.list_tags_for_resource(resourceArn=found["logGroupArn"]),
+        lambda: logs.tag_resource(resourceArn=found["logGroupArn"], tags={"a": "1"}),
+        lambda: logs.untag_resource(resourceArn=found["logGroupArn"], tagKeys=["a"]),
+    )
+    for call in calls:
+        with refused("ResourceNotFoundException", 400):
+            call()
+    logs.create_log_group(logGroupName=group)
+    assert logs.list_tags_for_resource(resourceArn=found["logGroupArn"])["tags"] == {}

@@ -1,5 +1,6 @@
 """Access points: identity, states, pages and checks."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -129,3 +130,19 @@ def test_tags_of_an_access_point_are_set_and_taken_away(aws: Served, file_system
     efs.untag_resource(ResourceId=point, TagKeys=["a"])
     (shown,) = efs.describe_access_points(AccessPointId=point)["AccessPoints"]
     assert tag_map(shown["Tags"]) == {"b": "2"}
+
+
+@pytest.mark.parametrize(
+    ("resource", "code"),
+    [("fs-0123456789abcdef0", "FileSystemNotFound"), ("fsap-0123456789abcdef0", "AccessPointNotFound")],
+)
+def test_tags_are_of_what_is_there_only(aws: Served, resource: str, code: str) -> None:
+    efs = aws.client("efs")
+    calls: tuple[Callable[[], Any], ...] = (
+        lambda: efs.tag_resource(ResourceId=resource, Tags=[{"Key": "a", "Value": "1"}]),
+        lambda: efs.untag_resource(ResourceId=resource, TagKeys=["a"]),
+        lambda: efs.list_tags_for_resource(ResourceId=resource),
+    )
+    for call in calls:
+        with refused(code, 404):
+            call()
