@@ -23,6 +23,9 @@ RUN if ! command -v git >/dev/null || ! [ -s /etc/ssl/certs/ca-certificates.crt 
       && apt-get install -qq -y --no-install-recommends git ca-certificates \
       && rm -rf /var/lib/apt/lists/*; \
     fi
+# A name for the user below: programs that ask for it (getpwuid) fail without one. A cluster may choose another user all the same.
+RUN echo 'buildcache:x:65532:65532:buildcache:/tmp:/usr/sbin/nologin' >> /etc/passwd \
+    && echo 'buildcache:x:65532:' >> /etc/group
 # A task volume mounted on /workspace takes over this directory's mode, so that `fetch` may write there without being root.
 RUN mkdir /workspace && chmod 1777 /workspace
 VOLUME /workspace

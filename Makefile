@@ -3,8 +3,10 @@
 PYTHON ?= python3
 RUN    := .venv/bin
 SHELL  := /bin/bash
+# A lab with kind has a state folder of its own, so that it can run beside the other one.
+IN_KIND := BUILDCACHE_LAB_DIR="$${BUILDCACHE_LAB_DIR:-.lab-kind}"
 .DEFAULT_GOAL := help
-.PHONY: help install demo test up down check crds image bench-dispatch bench-caches chaos
+.PHONY: help install demo test test-kind up down kind-up kind-down check crds image bench-dispatch bench-caches chaos
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,14 +21,23 @@ install: .venv/installed ## The project, its command line and the development to
 	@$(RUN)/uv sync --quiet --locked --inexact --all-extras --group dev --python $(RUN)/python
 	@touch $@
 
-demo: install ## The main job on this machine: a cache becomes Ready, a build runs cold, warm, and after a change
-	@$(RUN)/python -m lab demo
+demo: install ## The main job on this machine: a cache becomes Ready, a build runs cold, warm, and after a change; KIND=1: in kind
+	@$(if $(KIND),$(IN_KIND)) $(RUN)/python -m lab demo $(if $(KIND),--kind)
 
 up: install ## Start the lab with the operator in it and leave it running (.lab/lab.json says where everything is)
 	@$(RUN)/python -m lab up
 
 down: ## Stop the lab and leave nothing behind
 	@test ! -x $(RUN)/python || $(RUN)/python -m lab down
+
+kind-up: install ## Start a cluster with kind, the operator as a Pod in it and the lab's AWS beside it (.lab-kind/lab.json)
+	@$(IN_KIND) $(RUN)/python -m lab up --kind
+
+kind-down: ## Stop that and leave nothing behind
+	@test ! -x $(RUN)/python || $(IN_KIND) $(RUN)/python -m lab down
+
+test-kind: install ## The operator's image as a Pod in kind: installed, restarted, misconfigured (about 2 minutes when all is cached)
+	@$(RUN)/pytest -q tests/kind -m kind -p no:randomly
 
 check: install ## Format, lint, types, import rules, generated files
 	$(RUN)/ruff format --check .
@@ -39,7 +50,7 @@ test: install ## All tests that this machine can run, the fast ones first; says 
 	@echo "test 1/3: decisions (no network, no clock): models, names, plans, flags, outcomes"
 	$(RUN)/pytest -q tests/api tests/core
 	@echo "test 2/3: parts against stand-ins on loopback: AWS calls, passes, operator shell, runner, the lab's own rules"
-	$(RUN)/pytest -q tests -m "not lab and not docker" --ignore tests/api --ignore tests/core
+	$(RUN)/pytest -q tests -m "not lab and not docker and not kind" --ignore tests/api --ignore tests/core
 	@echo "test 3/3: the whole on real parts: kube-apiserver, the operator as a process, AWS stand-in, containers and BuildKit"
 	$(RUN)/pytest -q tests -m "lab or docker"
 

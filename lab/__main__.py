@@ -30,9 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             default="docker",
             help="run ECS tasks as real containers, or only play them by plan (default: docker)",
         )
+        command.add_argument(
+            "--kind", action="store_true", help="a real cluster made by kind, the operator as a Pod in it"
+        )
     commands.add_parser("down", help="stop the lab and remove everything it made")
     commands.add_parser("status", help="say whether the lab is up, and where its parts are (exit code 3: it is not)")
-    commands.add_parser("demo", help="the whole walk: a cache, a cold build, a warm one, one after a change, clean-up")
+    text = "the whole walk: a cache, a cold build, a warm one, one after a change, clean-up"
+    demo_command = commands.add_parser("demo", help=text, description=text)
+    demo_command.add_argument("--kind", action="store_true", help="with the operator in a real cluster made by kind")
     chaos_command = commands.add_parser(
         "chaos", help="kill the operator and spoil its calls at each effect, in a lab of its own"
     )
@@ -51,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         match options.command:
             case "up":
-                service.up(folder, options.runtime, _say)
+                service.up(folder, options.runtime, _say, kind=options.kind)
                 _say(service.status(folder)[1])
                 kubectl = ensure("kubectl", _say)
                 kubeconfig = json.loads(folder.info.read_text())["kubeconfig"]
@@ -63,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _say(text)
                 return 0 if is_up else 3
             case "serve":
-                code = service.serve(folder, options.runtime, service.progress_to(folder))
+                code = service.serve(folder, options.runtime, service.progress_to(folder), kind=options.kind)
                 sys.stdout.flush()
                 sys.stderr.flush()
                 # Not `return`: after a failed start a thread may still be building a tool, and Python would wait for it.
@@ -83,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case _:
                 from lab.demo import main as demo
 
-                return demo()
+                return demo(kind=options.kind)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1

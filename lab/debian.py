@@ -38,30 +38,48 @@ RECIPE = f"1 {SUITE} {MIRROR} {INCLUDE} {UNWANTED}"
 @contextmanager
 def root_archive(work: Path, bundle: bytes, progress: Progress) -> Iterator[IO[bytes]]:
     """A tar of a new root file system with this CA bundle in it; made in `work`, where nothing of it stays."""
+    with root(work, "debian", INCLUDE, progress) as folder:
+        (folder / BUNDLE).write_bytes(bundle)
+        archive = folder.parent / "root.tar"
+        pack(folder, archive, progress)
+        with archive.open("rb") as file:
+            yield file
+
+
+@contextmanager
+def root(work: Path, name: str, include: str, progress: Progress) -> Iterator[Path]:
+    """A new root file system with these packages, in a folder of its own in `work`, where nothing of it stays."""
     debootstrap = packages.find("debootstrap", ["debootstrap"], progress)
     unshare = packages.find("unshare", ["util-linux"], progress)
-    what = "making a Debian 12 root file system with debootstrap"
+    what = f"making a Debian 12 root file system ({name}) with debootstrap"
     progress(f"{what} (about 45 s, once)")
     work.mkdir(parents=True, exist_ok=True)
-    for left in work.glob(".debian-*"):  # of a lab that was killed; the caller's lock says none is at work
+    for left in work.glob(f".{name}-*"):  # of a lab that was killed; the caller's lock says none is at work
         shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=".debian-", dir=work) as folder:
-        root, archive = Path(folder) / "root", Path(folder) / "root.tar"
-        # Scripts of packages look for their tools on PATH; a user's PATH may lack /usr/sbin.
-        env = {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=work) as folder:
+        made = Path(folder) / "root"
         # In a mount namespace of its own: it mounts /proc, and must not leave that mounted when it is killed.
         apart: list[str | Path] = [unshare, "--mount", "--fork", "--kill-child"]
         run(
-            what, [*apart, debootstrap, "--variant=minbase", f"--include={INCLUDE}", SUITE, root, MIRROR], progress, env
+            what,
+            [*apart, debootstrap, "--variant=minbase", f"--include={include}", SUITE, made, MIRROR],
+            progress,
+            _env(),
         )
-        for path in [path for pattern in UNWANTED for path in root.glob(pattern)]:
+        for path in [path for pattern in UNWANTED for path in made.glob(pattern)]:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        (root / BUNDLE).write_bytes(bundle)
-        # The image is made of these files alone: /dev is the container's own.
-        pack: list[str | Path] = ["tar", "-C", root, "--numeric-owner", "--exclude=./dev/*", "-cf", archive, "."]
-        run("packing the image", pack, progress, env)
-        with archive.open("rb") as file:
-            yield file
+        yield made
+
+
+def pack(root: Path, archive: Path, progress: Progress) -> None:
+    """Write the tar of a root file system. The image is made of its files alone: /dev is the container's own."""
+    command: list[str | Path] = ["tar", "-C", root, "--numeric-owner", "--exclude=./dev/*", "-cf", archive, "."]
+    run("packing the image", command, progress, _env())
+
+
+def _env() -> dict[str, str]:
+    """Scripts of packages look for their tools on PATH; a user's PATH may lack /usr/sbin."""
+    return {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
 
 
 def host_bundle() -> bytes:

@@ -264,11 +264,11 @@ def record_path(folder: Folder) -> Path:
     return folder.path / "docker" / "engine.json"
 
 
-def run_folder(folder: Folder) -> Path:
+def run_folder(folder: Folder, name: str = "docker") -> Path:
     """Sockets and run-time state of an own dockerd: in the state folder, unless its path is too long for a socket."""
-    run = folder.path / "docker"
+    run = folder.path / name
     if len(str(run)) > LONGEST_RUN_FOLDER - len("/exec"):
-        return Path("/run") / f"buildcache-lab-{label_of(folder)}"
+        return Path("/run") / f"buildcache-lab-{label_of(folder)}{'' if name == 'docker' else f'-{name}'}"
     return run
 
 

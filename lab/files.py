@@ -73,6 +73,11 @@ class Folder:
         return self.path / "docker"
 
     @property
+    def kind(self) -> Path:
+        """Of a lab with kind: its configuration, the administrator's kubeconfig, the logs of Pods."""
+        return self.path / "kind"
+
+    @property
     def operator_kubeconfig(self) -> Path:
         """Of the operator's service account, through the proxy."""
         return self.path / "operator.kubeconfig"

@@ -93,6 +93,10 @@ class Images:
             # What failed is not to wait for a compiler. What is still needed, `_buildkit` asks for again.
             pool.shutdown(wait=False)
 
+    def operator(self) -> str:
+        """The name of the operator's image, which is there; without the others that tasks need."""
+        return self._operator(self._base())
+
     def provide(self, name: str) -> bool:
         """Have an image that a task names and the engine lacks; False when it is none of those that the lab can make."""
         if name != DOCKER:

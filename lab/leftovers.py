@@ -22,5 +22,14 @@ def end_leftovers(folder: Folder, progress: Progress) -> None:
         from lab import dockerd
 
         dockerd.clean(folder, progress)
+    with_kind = folder.kind.exists()
+    if with_kind:
+        from lab.kind import cluster
+
+        cluster.clean(folder)
     if ended := sweep(folder.path, folder.processes):
         progress(f"ended what a killed lab left running: {', '.join(ended)}")
+    if with_kind:
+        from lab.kind import sandbox
+
+        sandbox.clean(folder)

@@ -27,7 +27,7 @@ SERVE = "serve"
 STOP_DEADLINE = 60.0  # containers and dockerd want their time
 
 
-def up(folder: Folder, runtime: RuntimeName, progress: Progress) -> None:
+def up(folder: Folder, runtime: RuntimeName, progress: Progress, *, kind: bool = False) -> None:
     """Return when the lab is up; LabError when it could not start."""
     folder.path.mkdir(parents=True, exist_ok=True)
     child: Child | None = None
@@ -43,7 +43,7 @@ def up(folder: Folder, runtime: RuntimeName, progress: Progress) -> None:
             folder.path.mkdir(parents=True)
             folder.progress.touch()
             processes = Processes(folder.path, folder.processes, folder.logs)
-            command = [sys.executable, "-m", "lab", SERVE, "--runtime", runtime]
+            command = [sys.executable, "-m", "lab", SERVE, "--runtime", runtime, *(["--kind"] if kind else [])]
             environment = {**os.environ, "BUILDCACHE_LAB_DIR": str(folder.path)}
             child = processes.start(SERVE, command, env=environment, cwd=PROJECT)
             record = child.record
@@ -85,9 +85,10 @@ def status(folder: Folder) -> tuple[bool, str]:
     return True, "\n".join(lines)
 
 
-def serve(folder: Folder, runtime: RuntimeName, progress: Progress) -> int:
+def serve(folder: Folder, runtime: RuntimeName, progress: Progress, *, kind: bool = False) -> int:
     """Run the lab in this process until SIGTERM or SIGINT; answers the exit code."""
     # Here, not at the top: `down` and `status` answer at once without loading moto.
+    from lab.kind.lab import KindLab
     from lab.lab import Lab
 
     path = folder.processes / f"{SERVE}.json"
@@ -108,7 +109,7 @@ def serve(folder: Folder, runtime: RuntimeName, progress: Progress) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    lab = Lab(folder.path, runtime=runtime, progress=progress)
+    lab: Lab | KindLab = (KindLab if kind else Lab)(folder.path, runtime=runtime, progress=progress)
     try:
         lab.start()
     except KeyboardInterrupt:

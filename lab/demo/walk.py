@@ -29,7 +29,7 @@ READY_TIMEOUT, BUILD_TIMEOUT, COUNT_TIMEOUT, GONE_TIMEOUT, REPAIR_TIMEOUT = 180.
 RECONCILE = "buildcache.dev/reconcile-requested-at"
 
 
-def main() -> int:
+def main(*, kind: bool = False) -> int:
     """The exit code; the last line says how it went."""
     screen, folder = Screen(), Folder.from_environment()
     began = time.monotonic()
@@ -38,7 +38,7 @@ def main() -> int:
         screen.heading("A Kubernetes API, an AWS and builders on this machine")
         was_up, _ = service.status(folder)
         mine = not was_up
-        service.up(folder, "docker", screen.say)
+        service.up(folder, "docker", screen.say, kind=kind)
         cluster = Cluster(_info(folder))
         verdict = _walk(cluster, screen)
     except (LabError, ApiException, BotoCoreError, ClientError, OSError) as error:
@@ -220,6 +220,8 @@ def _explain(folder: Folder, screen: Screen, reason: str) -> None:
     """The reason, after the end of the operator's log: the lab goes, and its logs with it."""
     try:
         log = Path(_info(folder)["operator"]["log"])
+        if log.is_dir():  # of Pods
+            log = max(log.glob("*buildcache-operator*/*/*.log"), key=lambda path: path.stat().st_mtime)
         lines = log.read_text(errors="replace").splitlines()[-15:]
     except (OSError, ValueError, KeyError):
         lines = []

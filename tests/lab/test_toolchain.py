@@ -178,7 +178,8 @@ def test_every_program_is_named_in_its_modules_pins() -> None:
     for module in toolchain.MODULES.values():
         pins = (go.TOOLS / module.name / "tools.go").read_text()
         for _, package in module.programs:
-            assert f'"{package}"' in pins
+            is_ours = (go.TOOLS / package.removeprefix("lab/tools/") / "main.go").is_file()
+            assert is_ours or f'"{package}"' in pins
 
 
 # From this machine

@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import NoReturn
 
 import kopf
 import pytest
@@ -20,7 +21,7 @@ from buildcache import handlers
 from tests.fakes.builds import cache_body
 from tests.fakes.kube import FakeKube
 
-from .conftest import KUBECONFIG
+from .conftest import KUBECONFIG, Start
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,6 +44,17 @@ def test_kopf_is_never_asked_to_change_an_object() -> None:
     assert not list(registry._spawning.get_all_handlers())
     assert not list(registry._indexing.get_all_handlers())
     assert not list(registry._webhooks.get_all_handlers())
+
+
+async def test_p1_the_pods_user_needs_no_name(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(uid: int = 65532) -> NoReturn:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    async with start():
+        pass  # the watches are open
 
 
 def free_port() -> int:
@@ -295,3 +307,20 @@ def test_p6_an_api_server_that_answers_while_watches_stay_closed_is_left_to_a_ne
         kube.keeps_watches_waiting = False
         _, _, log = operator.end()
     assert "the API server answers, but a watch stays closed" in log
+
+
+def test_c22_a_cluster_that_is_too_old_is_named_in_log_and_readiness(kube: FakeKube, kubeconfig: Path) -> None:
+    kube.answers["/version"] = {"major": "1", "minor": "29+"}
+    operator = Process(kubeconfig)
+    try:
+        operator.until_ready()
+        deadline = time.monotonic() + 30
+        while "Kubernetes 1.29 is older than" not in (said := ask(f"http://127.0.0.1:{operator.probe}/readyz"))[1]:
+            assert time.monotonic() < deadline, said
+            time.sleep(0.05)
+        assert said[0] == 200, "it works all the same"
+        assert said[1].startswith("ok\n")
+    finally:
+        _, _, log = operator.end()
+    (told,) = (line for line in log.splitlines() if "is older than" in line)
+    assert json.loads(told)["level"].lower() == "warning"
