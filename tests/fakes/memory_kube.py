@@ -58,6 +58,9 @@ class MemoryKube(Writer):
 
     # Writer
 
+    def cluster_version(self) -> Result:
+        return Written({"major": "1", "minor": "37"})
+
     def hold(self, kind: KindName, body: Body) -> Result:
         operations = hold_patch(body)
         return self._apply(kind, body, operations) if operations else Written(body, sent=False)

@@ -459,7 +459,7 @@ async def test_a_broken_watch_is_opened_again_and_nothing_is_lost(start: Start, 
 async def test_an_api_server_that_refuses_for_a_while_is_survived__F05_F14(start: Start) -> None:
     async with start() as operator:
         for path in ("/builds", "/buildcaches"):
-            operator.kube.fail("GET", path, 403, times=6)
+            operator.kube.fail("GET", path, 403, times=4)
         operator.kube.send("builds", {"type": "ERROR", "object": {"kind": "Status", "code": 500}})
         await asyncio.sleep(0.1)
         operator.kube.create("builds", "web", spec=SPEC)
