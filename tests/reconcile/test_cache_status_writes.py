@@ -176,7 +176,7 @@ class Life:
         script: Iterator[Callable[[], object]] = iter(
             [
                 lambda: None,
-                lambda: self.view.builds.append({"status": {"attempts": [{"number": 1}]}}),
+                lambda: self.view.builds.append({"status": {"attempts": [{"number": 1, "taskARN": "t"}]}}),
                 self._drift,
                 lambda: self.api.change(self._edit),
                 self.view.builds.clear,
