@@ -41,6 +41,8 @@ class Rule:
             raise ValueError(f"a fault rule needs an operation, for example RunTask: {dict(data)}")
         if kind == "failures" and operation != "RunTask":
             raise ValueError("fault kind failures exists for RunTask only: no other operation answers with failures[]")
+        if kind == "hang" and times != FOR_EVER:
+            raise ValueError("fault kind hang lasts until it is deleted: times is -1")
         if not isinstance(times, int) or times == 0 or times < FOR_EVER:
             raise ValueError(f"times is a positive number, or -1 for until deleted, not {times!r}")
         seconds = data.get("seconds", 1.0)
