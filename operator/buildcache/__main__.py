@@ -10,12 +10,12 @@ import signal
 import sys
 import threading
 import time
-from datetime import UTC, datetime
 from typing import NoReturn
 
 from buildcache import __version__, handlers
 from buildcache.aws.clients import Session
 from buildcache.controller import logs
+from buildcache.controller.clock import Clock
 from buildcache.controller.endpoints import METRICS, TEXT, Answer, Endpoints
 from buildcache.controller.health import Health
 from buildcache.controller.shell import Shell, threads
@@ -51,7 +51,7 @@ def main() -> int:
             return 2
         logs.configure("json")
         return explain(str(error), probe_port(os.environ))
-    logs.configure(settings.log_format)
+    logs.configure(settings.log_format, settings.log_level)
     try:
         asyncio.run(serve(settings))
     except NoCluster as error:
@@ -139,6 +139,7 @@ async def _hasten(stop: asyncio.Event) -> None:
 
 def compose(settings: Settings) -> Shell:
     """Put the parts together. The one place that knows all of them."""
+    clock = Clock()
     store = Store(finished)
     session = Session(settings.workers + POLLS)
     executor = EcsExecutor(session)
@@ -146,14 +147,14 @@ def compose(settings: Settings) -> Shell:
     return Shell(
         store=store,
         writer=Writer(connect(threads(settings.workers)), user_agent=handlers.USER_AGENT),
-        watches=Watches(watch_paths(settings.namespaces), time.monotonic),
+        watches=Watches(watch_paths(settings.namespaces), time.monotonic, clock.told),
         caches=caches,
         builds=BuildReconciler(store, executor, cluster_id=settings.cluster_id, doubt=caches.doubt),
         poller=executor.poller,
         capacity=executor.capacity,
         namespaces=settings.namespaces,
         workers=settings.workers,
-        now=lambda: datetime.now(UTC),  # noqa: TID251 - the clock that all passes are given
+        now=clock.now,
         credentials=session.credentials_problem,
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 from buildcache.api.meta import FINISHED_LABEL
 from buildcache.core.expiry import expires_at, is_tracked, keep_finished, observed
 
-from .objects import Body, Key, cache_of, identified, is_released, key_of, uid_of
+from .objects import Body, Key, cache_of, identified, identity, is_released, key_of, uid_of
 from .retention import Retention
 from .store import Store
 from .writer import Gone, Refused, Result, Writer, Written
@@ -105,7 +105,10 @@ class FinishedBuilds:
                 logger.warning("could not list finished Builds", extra={"error": page.message})
                 return False
             for key in self._store.remember(page):
-                logger.warning("a Build carries the finished label but is not finished", extra={"object": str(key)})
+                logger.warning(
+                    "a Build carries the finished label but is not finished",
+                    extra={"object": identity(key, self._store.get(key))},
+                )
                 loop.call_soon_threadsafe(self._hidden, key)
             released = [body for body in page if identified(body) and is_released(body)]
             for body in released:
@@ -143,9 +146,11 @@ class FinishedBuilds:
             return result
         answer = self._writer.delete("Build", body)
         if isinstance(answer, Gone):
-            logger.info("deleted a finished Build", extra={"object": str(key), "why": why})
+            logger.info("deleted a finished Build", extra={"object": identity(key, body), "why": why})
         elif isinstance(answer, Refused):
-            logger.warning("could not delete a finished Build", extra={"object": str(key), "error": answer.message})
+            logger.warning(
+                "could not delete a finished Build", extra={"object": identity(key, body), "error": answer.message}
+            )
         return answer
 
     def _why(self, body: Body, uid: str) -> str | None:

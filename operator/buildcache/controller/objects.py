@@ -36,6 +36,11 @@ def key_of(kind: KindName, body: Body) -> Key:
     return Key(kind, body["metadata"]["namespace"], body["metadata"]["name"])
 
 
+def identity(key: Key, body: Body | None = None) -> dict[str, str]:
+    """Return the fields by which all log lines about one object can be found."""
+    return {**key._asdict(), "uid": uid_of(body) if body is not None else ""}
+
+
 def identified(body: object) -> bool:
     """Tell whether this is an object with the metadata that everything here relies on (F04: some answers are not)."""
     metadata = body.get("metadata") if isinstance(body, Mapping) else None

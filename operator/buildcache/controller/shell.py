@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from buildcache.reconcile.capacity import Capacity
 from buildcache.reconcile.outcome import Reconciler
 
 from . import repair
+from .events import Recorder
 from .finished import FinishedBuilds
 from .gate import Gate
 from .health import Health
@@ -46,6 +48,9 @@ EXIT_PATIENCE = 5.0
 
 GUARD_LOOK = 5.0
 """Seconds between looks at whether the watches are stuck."""
+
+ANSWERS_FOR = 60.0
+"""Seconds for which the API server must answer while they are: longer than any pause before a watch is opened again."""
 
 VERSION_UNKNOWN = 30.0
 """Seconds until the API server, which did not tell its version, is asked again."""
@@ -88,6 +93,7 @@ class Shell:
         self.health = Health()
         self.metrics = Metrics()
         self._supervisor = Supervisor(self.metrics)
+        self._events = Recorder(writer, socket.gethostname())
         self._store = store
         self._writer = writer
         self._polling = Polling(poller, now, self._polled)
@@ -101,7 +107,7 @@ class Shell:
         self._executor = ThreadPoolExecutor(threads(workers), thread_name_prefix="pass")
 
         def lane(kind: KindName, reconciler: Reconciler, limits: Limits, settled: Callable[[Key, Done], None]) -> Lane:
-            passes = Passes(kind, reconciler, store=store, writer=writer, now=now)
+            passes = Passes(kind, reconciler, store=store, writer=writer, now=now, changed=self._events.changed)
             made = Lane(
                 kind,
                 passes,
@@ -168,6 +174,7 @@ class Shell:
             "poller": self._polling.run,
             "finished Builds": self._finish,
             "credentials": self._check_credentials,
+            "events": self._events.run,
             "cluster version": self._check_version,
             "watch guard": lambda: self._guard(give_up),
         }
@@ -187,13 +194,21 @@ class Shell:
         return self._supervisor.problems()
 
     async def _guard(self, give_up: Callable[[], None]) -> None:
-        """Give up when a watch stays closed for minutes although the API server answers and serves our kinds.
+        """Give up when a watch stays closed for minutes although the API server answers and serves our kinds all the while.
 
-        Not while the API server is away: a new process would find the same, and kubelet would wait longer before each start.
+        Not while the API server is away, nor when it has just come back: a new process would find the same, and kubelet would wait
+        longer before each start.
         """
+        loop = asyncio.get_running_loop()
+        answers_since: float | None = None
         while True:
             await asyncio.sleep(GUARD_LOOK)
-            if self.watches.is_stuck() and await asyncio.to_thread(self._writer.missing_kinds) == ():
+            if not self.watches.is_stuck() or await asyncio.to_thread(self._writer.missing_kinds) != ():
+                answers_since = None
+                continue
+            if answers_since is None:
+                answers_since = loop.time()
+            if loop.time() - answers_since > ANSWERS_FOR:
                 logger.error("the API server answers, but a watch stays closed; ending, so that a new process tries")
                 give_up()
 

@@ -14,7 +14,7 @@ from concurrent.futures import Executor
 from typing import Protocol
 
 from .metrics import Metrics
-from .objects import Key, KindName, version_of
+from .objects import Key, KindName, identity, version_of
 from .passes import Done, Verdict
 from .queue import Limits, WorkQueue
 from .store import Store
@@ -155,7 +155,11 @@ class Lane:
                 delay = self._queue.retry(key, loop.time(), longest=LONGEST_REFUSED)
                 logger.exception(
                     "unhandled error beside a pass; trying again",
-                    extra={"object": str(key), "error": f"{type(error).__name__}: {error}", "seconds": round(delay, 1)},
+                    extra={
+                        "object": identity(key, self._store.get(key)),
+                        "error": f"{type(error).__name__}: {error}",
+                        "seconds": round(delay, 1),
+                    },
                 )
             finally:
                 self._queue.done(key)
@@ -195,7 +199,11 @@ class Lane:
                 delay = self._queue.retry(key, now, longest=LONGEST_REFUSED, at_least=done.at_least)
                 logger.warning(
                     "could not write to Kubernetes; trying again",
-                    extra={"object": str(key), "error": done.message, "seconds": round(delay, 1)},
+                    extra={
+                        "object": identity(key, done.body or self._store.get(key)),
+                        "error": done.message,
+                        "seconds": round(delay, 1),
+                    },
                 )
         if self._store.get(key) is None:
             # Finished or gone: nothing of it is kept, whatever the pass asked for.

@@ -199,7 +199,7 @@ class Launcher:
         )
 
     def _found(self, case: Case, step: StartTask, task: Task) -> Outcome:
-        logger.info("found task", extra={"build": case.uid, "task": task.arn})
+        logger.info("found task", extra={"task": task.arn})
         return changed(case.status, build_status.launched(case.status, case.build, step, task, case.at), again_after=0)
 
     def _run(self, case: Case, step: StartTask) -> Outcome:
@@ -214,7 +214,7 @@ class Launcher:
         if isinstance(answer, Refused):
             return self._not_now(case, answer)
         self._search.started(case.uid, answer.arn)
-        logger.info("started task", extra={"build": case.uid, "task": answer.arn})
+        logger.info("started task", extra={"task": answer.arn})
         launched = build_status.launched(case.status, case.build, step, answer, case.at)
         if answer.phase == "Stopped":
             # The same request again, after a crash, may be answered with a task that has stopped: no poll will tell of it.
