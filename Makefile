@@ -54,7 +54,7 @@ test: install ## All tests that this machine can run, the fast ones first; says 
 	@echo "test 3/3: the whole on real parts: kube-apiserver, the operator as a process, AWS stand-in, containers and BuildKit"
 	$(RUN)/pytest -q tests -m "lab or docker"
 
-chaos: install ## kill -9 and spoilt calls at every effect of the operator: the end must be the same (about 40 minutes)
+chaos: install ## kill -9 and spoilt calls at every effect of the operator: the end must be the same (about 45 minutes)
 	@$(RUN)/python -m lab chaos
 
 bench-dispatch: install ## 100 Builds at 5 a second: what a Build costs, as a table; FULL=1: 3,600 at 20 a second and more (10 min)

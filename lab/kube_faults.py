@@ -34,17 +34,18 @@ WRITES = ("create", "patch", "update", "delete", "deletecollection")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What happens to the next `times` requests for `operation` (-1: until the rules are deleted)."""
+    """What happens to the next `times` requests for `operation` (-1: until the rules are deleted), after the first `skip` of them."""
 
     operation: Operation
     kind: str
     times: int = 1
     seconds: float = 1.0
+    skip: int = 0
 
 
 def parse_rule(given: Mapping[str, Any]) -> Rule:
     """A rule as the control surface takes it; ValueError says what is wrong."""
-    unknown = set(given) - {"kubernetes", "kind", "times", "seconds"}
+    unknown = set(given) - {"kubernetes", "kind", "times", "seconds", "skip"}
     if unknown:
         raise ValueError(f"a rule for the API server has no field {sorted(unknown)[0]!r}")
     operation = parse(_text(given, "kubernetes"))
@@ -61,7 +62,10 @@ def parse_rule(given: Mapping[str, Any]) -> Rule:
         raise ValueError(f"times must be a whole number above 0, or -1 for 'until deleted'; not {times!r}")
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= 3600:
         raise ValueError(f"seconds must be a number from 0 to 3600; not {seconds!r}")
-    return Rule(operation, kind, times, float(seconds))
+    skip = given.get("skip", 0)
+    if isinstance(skip, bool) or not isinstance(skip, int) or skip < 0:
+        raise ValueError(f"skip must be a whole number, 0 or more; not {skip!r}")
+    return Rule(operation, kind, times, float(seconds), skip)
 
 
 def parse_crash(given: Mapping[str, Any]) -> Rule:
@@ -87,12 +91,13 @@ class Faults:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._rules: list[tuple[Rule, int]] = []
+        self._rules: list[tuple[Rule, int, int]] = []
+        """Each with the requests that it still lets pass, and those that it is still for."""
 
     def add(self, rules: Sequence[Rule]) -> None:
         """In force for the next request."""
         with self._lock:
-            self._rules += [(rule, rule.times) for rule in rules]
+            self._rules += [(rule, rule.skip, rule.times) for rule in rules]
 
     def clear(self) -> None:
         """No rule is left."""
@@ -102,13 +107,16 @@ class Faults:
     def take(self, operation: Operation | None, kinds: Collection[str] | None = None) -> Rule | None:
         """The oldest rule for this request (of these kinds, when given), used up by one."""
         with self._lock:
-            for index, (rule, left) in enumerate(self._rules):
+            for index, (rule, skip, left) in enumerate(self._rules):
                 if rule.operation != operation or (kinds is not None and rule.kind not in kinds):
+                    continue
+                if skip > 0:
+                    self._rules[index] = (rule, skip - 1, left)
                     continue
                 if left == 1:
                     del self._rules[index]
                 elif left > 1:
-                    self._rules[index] = (rule, left - 1)
+                    self._rules[index] = (rule, skip, left - 1)
                 return rule
         return None
 

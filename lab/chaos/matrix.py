@@ -19,7 +19,7 @@ from rich.table import Table
 
 from lab.chaos.build import BuildLife
 from lab.chaos.cache import CacheLife
-from lab.chaos.fault import MODES, Effect, Fault
+from lab.chaos.fault import MODES, STATUS_WRITE, Effect, Fault
 from lab.chaos.life import live
 from lab.chaos.subject import Subject
 from lab.demo.cluster import Cluster
@@ -43,6 +43,7 @@ class Matrix:
         self.effects: tuple[Effect, ...] = ()
         """Those of the undisturbed life, in their order."""
         self._expected: Mapping[str, object] = {}
+        self._seconds: Mapping[str, float] = {}
 
     def learn(self) -> None:
         """Live once undisturbed: what the operator writes, and what the end of each phase is."""
@@ -52,13 +53,15 @@ class Matrix:
         def noted(phase: str) -> Iterator[None]:
             start = self._mark()
             yield
-            writes = dict.fromkeys(self._writes(start, self._mark()))
-            found.extend(Effect(phase, operation) for operation in writes if self._subject.hits(phase, operation))
+            writes = [each for each in self._writes(start, self._mark()) if self._subject.hits(phase, each)]
+            found.extend(Effect(phase, operation) for operation in dict.fromkeys(writes))
+            # One status write is not like another: the last one says that the cache is ready.
+            found.extend(Effect(phase, STATUS_WRITE, turn) for turn in range(2, writes.count(STATUS_WRITE) + 1))
 
         lived = live(self._cluster, self._subject, {}, {}, noted)
         if lived.problems:
             raise LabError(f"the undisturbed life went wrong: {lived.problems}")
-        self._expected, self.effects = lived.pictures, tuple(found)
+        self._expected, self._seconds, self.effects = lived.pictures, lived.seconds, tuple(found)
 
     def run(
         self,
@@ -70,7 +73,7 @@ class Matrix:
         results: dict[Fault, str | None] = {}
         lives = list(_lives(faults, self._subject.phases))
         for number in progress(len(lives)):
-            lived = live(self._cluster, self._subject, lives[number], self._expected)
+            lived = live(self._cluster, self._subject, lives[number], self._expected, undisturbed=self._seconds)
             for phase, fault in lives[number].items():
                 results[fault] = lived.problems.get(phase)
             for phase in lived.problems.keys() - lives[number].keys():
@@ -79,7 +82,7 @@ class Matrix:
                 results[last] = results[last] or f"in the phase {phase} after it: {lived.problems[phase]}"
             for fault in lives[number].values():
                 if results[fault] is not None:
-                    tell(f"{fault.effect.phase}: {fault.effect.operation}, {fault.mode}: did not survive")
+                    tell(f"{fault.effect.phase}: {fault.effect}, {fault.mode}: did not survive")
         return results
 
     def _mark(self) -> tuple[int, int]:
@@ -123,7 +126,7 @@ def main(subjects: Sequence[str] = tuple(SUBJECTS)) -> int:
     for found in results.values():
         for fault, problem in found.items():
             if problem is not None:
-                console.print(f"{fault.effect.phase}: {fault.effect.operation}, {fault.mode}: {problem}", markup=False)
+                console.print(f"{fault.effect.phase}: {fault.effect}, {fault.mode}: {problem}", markup=False)
     console.print(f"the whole matrix took {time.monotonic() - began:.0f} s")
     survived = sum(problem is None for problem in everything)
     console.print(f"chaos: {survived}/{len(everything)} survived", highlight=False)
@@ -165,7 +168,7 @@ def table(results: Mapping[Fault, str | None], title: str = "") -> Table:
         for mode, survived in row.items():
             totals[mode].append(survived)
         cells = [("yes" if row[mode] else "NO") if mode in row else "" for mode in MODES]
-        shown.add_row(effect.phase, effect.operation, *cells, f"{sum(row.values())}/{len(row)}")
+        shown.add_row(effect.phase, str(effect), *cells, f"{sum(row.values())}/{len(row)}")
     shown.add_section()
     everything = [survived for column in totals.values() for survived in column]
     counts = [f"{sum(totals[mode])}/{len(totals[mode])}" for mode in MODES]

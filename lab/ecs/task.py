@@ -78,7 +78,7 @@ class Task:
     def __init__(
         self, launch: Launch, events: Events, *, step_seconds: float = 0.02, containers_at_once: bool = True
     ) -> None:
-        """With `containers_at_once`, RunTask's answer names the containers; else nobody sees them while the task is PROVISIONING."""
+        """With `containers_at_once`, RunTask's answer names the containers; else no answer does while the task is PROVISIONING."""
         self.launch = launch
         self.arn = launch.arn
         self.id = launch.id

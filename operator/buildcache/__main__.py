@@ -189,7 +189,8 @@ def _readiness(shell: Shell) -> Answer:
     if shell.health.problems():
         return _not_ready(shell.health)
     ready, unwatched = shell.watches.readiness()
-    return (200 if ready else 503), TEXT, f"{'ok' if ready else 'not ready'}\n{unwatched}".encode()
+    remarks = _lines(shell.health.remarks())
+    return (200 if ready else 503), TEXT, f"{'ok' if ready else 'not ready'}\n{unwatched}".encode() + remarks
 
 
 def _leave(code: int) -> NoReturn:

@@ -78,7 +78,6 @@ def test_t07_f25_conflict_gives_the_task_of_the_token(ecs: Any, answers: Stubber
             "No Container Instances were found in your cluster.",
             Reason.WAITING_FOR_CAPACITY,
         ),
-        ("ClientException", "TaskDefinition is inactive", Reason.WAITING_FOR_CACHE),
     ],
 )
 def test_errors_that_are_a_wait(ecs: Any, answers: Stubber, code: str, message: str, expected: Reason) -> None:
@@ -86,6 +85,35 @@ def test_errors_that_are_a_wait(ecs: Any, answers: Stubber, code: str, message: 
     refused = tasks.run_task(ecs, REQUEST)
     assert isinstance(refused, Refused)
     assert refused.reason is expected
+
+
+@pytest.mark.parametrize("code", ["ClientException", "InvalidParameterException"])
+@pytest.mark.parametrize(
+    "message", ["TaskDefinition is inactive", "TaskDefinition not found.", "Unable to describe task definition."]
+)
+def test_m2_definition_that_is_gone_is_a_wait_for_the_cache(
+    ecs: Any, answers: Stubber, code: str, message: str
+) -> None:
+    answers.add_client_error("run_task", code, message, 400)
+    refused = tasks.run_task(ecs, REQUEST)
+    assert isinstance(refused, Refused)
+    assert refused.reason is Reason.WAITING_FOR_CACHE
+
+
+@pytest.mark.parametrize("reason", ["ATTRIBUTE", "MISSING", "INACTIVE", "LOCATION"])
+def test_a12_failures_that_waiting_does_not_change_are_not_about_room(ecs: Any, answers: Stubber, reason: str) -> None:
+    answers.add_response(
+        "run_task", {"tasks": [], "failures": [{"reason": reason, "arn": "a", "detail": "ecs.capability.task-eni"}]}
+    )
+    with pytest.raises(Rejected, match=f"{reason}: ecs.capability.task-eni") as raised:
+        tasks.run_task(ecs, REQUEST)
+    assert raised.value.reason is Reason.TASK_FAILED_TO_START
+
+
+def test_a12_one_instance_without_room_is_enough_to_wait_for_it(ecs: Any, answers: Stubber) -> None:
+    failures = [{"reason": "ATTRIBUTE", "arn": "a"}, {"reason": "RESOURCE:CPU", "arn": "b"}]
+    answers.add_response("run_task", {"tasks": [], "failures": failures})
+    assert tasks.run_task(ecs, REQUEST) == Refused(Reason.WAITING_FOR_CAPACITY, "ATTRIBUTE; RESOURCE:CPU")
 
 
 @pytest.mark.parametrize(

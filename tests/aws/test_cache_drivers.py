@@ -257,9 +257,14 @@ def test_m12_families_that_only_begin_alike_are_not_taken_for_one(aws: Aws, monk
     for name, content in ((family, "one"), (family, "two"), (family + "-arm", "three"), (family + "-arm", "four")):
         parts.apply(clients, act.RegisterTaskDefinition("ec2", definition(name, content), OWNER))
     listed = clients.ecs.list_task_definitions(status="ACTIVE")["taskDefinitionArns"]
-    paginator = clients.ecs.get_paginator("list_task_definitions")
-    # As an implementation does that takes `familyPrefix` at its word.
-    monkeypatch.setattr(type(paginator), "paginate", lambda *_, **__: [{"taskDefinitionArns": listed}])
+
+    class AtItsWord:
+        """Takes `familyPrefix` for a prefix, as some implementations do."""
+
+        def paginate(self, *, familyPrefix: str, **_: str) -> list[dict[str, list[str]]]:
+            return [{"taskDefinitionArns": [arn for arn in listed if f"/{familyPrefix}" in arn]}]
+
+    monkeypatch.setattr(clients.ecs, "get_paginator", lambda _: AtItsWord())
     found = ecs.observe_revisions(clients.ecs, [family], OWNER)
     assert [each.content_hash for each in found] == ["two", "one"]
 

@@ -226,6 +226,13 @@ def test_every_error_that_our_operations_declare_is_in_the_table_or_left_out_on_
     assert declared - CODES.keys() - INVALID_ON_PURPOSE == set()
 
 
+def test_c14_an_error_of_this_machine_that_names_no_file_is_not_the_token() -> None:
+    error = raised(OSError(24, "Too many open files"))
+    assert isinstance(error, Unavailable)
+    assert "Too many open files" in error.message
+    assert isinstance(raised(FileNotFoundError(2, "No such file", "/var/run/token")), Denied)
+
+
 @pytest.mark.parametrize("serve_html", [200, 403, 502], indirect=True)
 @pytest.mark.parametrize(
     ("service", "operation", "arguments"),

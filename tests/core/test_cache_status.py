@@ -209,6 +209,23 @@ def test_c13_a_suspended_cache_keeps_ready_says_so_first_and_lists_what_it_would
     assert "Suspended" not in reasons(after)
 
 
+@pytest.mark.parametrize(("status", "reason"), [("False", "Suspended"), ("Unknown", "InternalError")])
+def test_c13_a_reason_of_an_earlier_release_or_of_a_bug_is_not_kept(status: Any, reason: str) -> None:
+    cache = settled(cache_of(suspend=True))
+    wrong = tuple(
+        condition.model_copy(update={"status": status, "reason": reason}) if condition.type == "Ready" else condition
+        for condition in cache.status.conditions
+    )
+    cache = cache.model_copy(update={"status": cache.status.model_copy(update={"conditions": wrong})})
+    want, have = wanted(cache.spec), EMPTY
+    for _ in range(3):
+        for action in plan(want, have).actions:
+            have = aws_parts.apply(have, action)
+    after = cache_status(cache, want, Pass(have, plan(want, have)), QUEUE, WORTH, NOW)
+    assert reasons(after)["Ready"] == ("True", "Available")
+    assert kstatus(2, after) == "Current"
+
+
 def test_c13_a_cache_that_was_suspended_before_its_first_look_is_no_work_in_progress() -> None:
     cache = cache_of(suspend=True)
     want, have = wanted(cache.spec), EMPTY

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from buildcache.core import kaniko_log
 from buildcache.core.kaniko_log import completed
 from buildcache.core.report import Report
+from tests.conftest import GOLDEN
 
 KEY = "111122223333.dkr.ecr.eu-west-1.amazonaws.com/acme/shop:" + "a" * 64
 DIGEST = f"sha256:{'7' * 64}"
@@ -59,6 +60,33 @@ WARM = [
     info(3, "Found cached layer, extracting to filesystem"),
 ]
 FAILED = f"\x1b[33mWARN\x1b[0m[0015] Error uploading layer to cache: failed to push to destination {KEY}: NAME_UNKNOWN"
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "copy_layers", "steps", "exported", "doubted"),
+    [
+        ("k5-cold", (1, 28, 3), False, (2, 0), True, False),
+        ("k5-warm", (1, 28, 3), False, (2, 2), None, False),
+        ("k6-cold", (1, 28, 3), True, (4, 0), True, False),
+        ("k6-warm", (1, 28, 3), True, (4, 4), None, False),
+        ("k7-stale", (1, 27, 6), False, (1, 1), None, True),
+        ("k8-readonly-down", (1, 28, 3), False, (2, 0), None, False),
+        ("k10-copy-only", (1, 28, 3), False, (0, 0), None, False),
+    ],
+)
+def test_k5_k6_k7_k8_k10_recorded_logs_of_real_executors(
+    name: str,
+    version: tuple[int, ...],
+    copy_layers: bool,
+    steps: tuple[int, int],
+    exported: bool | None,
+    doubted: bool,
+) -> None:
+    """Small Dockerfiles, built by executors of these versions; `k7-stale` after a change inside its heredoc."""
+    lines = (GOLDEN / "kaniko" / f"{name}.log").read_text().splitlines()
+    found = completed(Report(engine="Kaniko", kaniko_version=version, copy_layers=copy_layers), lines)
+    assert (found.steps, found.exported, bool(found.doubt)) == (steps, exported, doubted)
+    assert found.import_error == found.export_error == "", "1.28 does not say that it could not read the cache"
 
 
 def test_a_cold_build_writes_and_finds_nothing() -> None:

@@ -26,9 +26,11 @@ def test_a_build_runs_while_its_newest_attempt_has_not_stopped() -> None:
             build(stopped),
             build({"number": 2, "taskARN": "t2"}, stopped),
             build({"number": 1, "taskARN": "t3"}, arn=None),
+            build({"number": 1, "clusterARN": "c"}),
+            build({"number": 2, "clusterARN": "c"}, stopped),
         ]
     )
-    assert (found.running, found.queued) == (2, 4)
+    assert (found.running, found.queued) == (3, 5)
     assert found.definitions == {ARN}
 
 

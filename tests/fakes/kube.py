@@ -56,6 +56,8 @@ class FakeKube:
         self.faults: list[Fault] = []
         self.lists_slowly = 0.0
         self.has_crds = True
+        self.answers: dict[str, dict[str, Any]] = {}
+        """What is answered otherwise, by path, of all that is not about our objects."""
         self.is_away = False
         self.keeps_watches_waiting = False
         """The request for a watch gets no answer."""
@@ -219,7 +221,8 @@ class FakeKube:
         if self.rejects_credentials:
             return _status(401, "Unauthorized", {})
         if not request.path.startswith(GROUP + "/"):
-            found = _discovery(request.path, self.has_crds)
+            path = request.path.rstrip("/")
+            found = {**_discovery(path, self.has_crds), **self.answers.get(path, {})}
             return web.json_response(found, status=found.get("code", 200))
         if not self.has_crds:
             self._note(request, 404)

@@ -1,5 +1,6 @@
 """A BuildCache from nothing to Ready and back to nothing, through the API server, the operator's process and the AWS stand-in."""
 
+import json
 from typing import Any
 
 import pytest
@@ -118,6 +119,27 @@ def test_a_foreign_repository_of_the_same_name_is_reported_and_untouched(world: 
     (left,) = ecr.describe_repositories(repositoryNames=[repository(namespace)])["repositories"]
     assert left["imageTagMutability"] == "IMMUTABLE"
     ecr.delete_repository(repositoryName=repository(namespace))
+
+
+def test_c13_a_suspended_cache_stays_ready_and_kubectl_shows_that_it_is_suspended(world: World, namespace: str) -> None:
+    world.ready(namespace)
+    assert columns(world, namespace)["Status"] == "Available"
+    world.patch(namespace, "buildcaches", "shop", {"spec": {"suspend": True}})
+    body = world.reaches(namespace, "buildcaches", "shop", "Suspended", "True", "SuspendedBySpec")
+    assert condition(body, "Ready")["reason"] == "Available"
+    assert (columns(world, namespace)["Ready"], columns(world, namespace)["Status"]) == ("True", "SuspendedBySpec")
+    world.patch(namespace, "buildcaches", "shop", {"spec": {"suspend": False}})
+    wait_for("it is resumed", lambda: columns(world, namespace)["Status"] == "Available")
+
+
+def columns(world: World, namespace: str) -> dict[str, Any]:
+    """What `kubectl get` prints of the BuildCache: the API server's own table."""
+    path = f"/apis/buildcache.dev/v1alpha1/namespaces/{namespace}/buildcaches/shop"
+    headers = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+    api: Any = world.objects.api_client
+    response = api.call_api(*api.param_serialize("GET", path, header_params=headers, auth_settings=["BearerToken"]))
+    table = json.loads(response.read())
+    return dict(zip((each["name"] for each in table["columnDefinitions"]), table["rows"][0]["cells"], strict=True))
 
 
 def test_deleting_the_whole_status_changes_nothing_in_aws(world: World, namespace: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from lab.chaos.build import BuildLife
 from lab.chaos.cache import CacheLife
-from lab.chaos.fault import Effect, Fault
+from lab.chaos.fault import STATUS_KINDS, STATUS_WRITE, Effect, Fault
 from lab.chaos.history import History
 from lab.chaos.matrix import Matrix, table
 from lab.demo.cluster import Cluster
@@ -45,6 +45,19 @@ def test_a_sample_of_the_matrix_is_survived(cluster: Cluster) -> None:
     """T01, T02, T04, T33, T38, T41, T71, F19."""
     subject = CacheLife(cluster)
     survives(Matrix(cluster, subject), CACHE_SAMPLE)
+    subject.close()
+
+
+@pytest.mark.lab
+def test_c1_a_status_write_that_fails_once_is_right_within_ten_seconds(cluster: Cluster) -> None:
+    """The last write of each phase, which says that the cache is ready, or lets it go."""
+    subject = CacheLife(cluster)
+    matrix = Matrix(cluster, subject)
+    matrix.learn()
+    last = {effect.phase: effect for effect in matrix.effects if effect.operation == STATUS_WRITE}
+    assert last["create"].turn > 1
+    survived = matrix.run([Fault(last[phase], mode) for phase, mode in zip(last, STATUS_KINDS, strict=False)], range)
+    assert {fault: problem for fault, problem in survived.items() if problem is not None} == {}
     subject.close()
 
 
@@ -102,6 +115,18 @@ def test_a_history_tells_what_must_never_be(states: list[Any], tasks: list[Any],
         history.take(state)
     found = history.broken(tasks, ["u1"])
     assert found is None if told is None else told in str(found)
+
+
+def test_each_status_write_of_a_cache_has_modes_of_its_own_and_other_writes_have_not() -> None:
+    first, third = Effect("create", STATUS_WRITE), Effect("create", STATUS_WRITE, 3)
+    assert third.modes() == tuple(STATUS_KINDS)
+    assert set(STATUS_KINDS) < set(first.modes())
+    assert not set(STATUS_KINDS) & set(Effect("launch", "patch builds/status").modes())
+    assert Fault(third, "409 once").request() == (
+        "/faults",
+        [{"kubernetes": STATUS_WRITE, "kind": "conflict", "skip": 2}],
+    )
+    assert str(third) == f"{STATUS_WRITE}, write 3"
 
 
 def test_the_table_counts_what_was_survived() -> None:

@@ -126,6 +126,17 @@ async def test_a_rule_strikes_only_what_it_names(world: World) -> None:
     assert (await patch(world, json={}))[0] == 200
 
 
+async def test_a_rule_lets_pass_what_comes_before_its_turn(world: World) -> None:
+    world.add(kubernetes="patch builds/status", kind="conflict", skip=2)
+    assert [(await patch(world, json={}))[0] for _ in range(5)] == [200, 200, 409, 200, 200]
+
+
+@pytest.mark.parametrize("skip", [-1, "1", True, 1.5])
+def test_a_rule_with_a_turn_that_is_none_is_refused(skip: object) -> None:
+    with pytest.raises(ValueError, match="skip"):
+        parse_rule({"kubernetes": "patch builds/status", "kind": "conflict", "skip": skip})
+
+
 async def test_a_rule_without_end_holds_until_it_is_deleted(world: World) -> None:
     world.add(kubernetes="patch builds/status", kind="error", times=-1)
     assert [(await patch(world, json={}))[0] for _ in range(3)] == [500] * 3

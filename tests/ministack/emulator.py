@@ -19,7 +19,7 @@ def running(folder: Path) -> Iterator[str]:
     """Start it, yield its URL, end it. `folder` takes its log and whatever else it writes."""
     log = folder / "ministack.log"
     with socket.socket() as listening, log.open("wb") as output:
-        # The socket is made here and handed over: nobody can take the port meanwhile, and a client waits instead of being refused.
+        # The socket is made here and handed over: no other process can take the port, and a client waits instead of being refused.
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -307,3 +307,20 @@ def test_p6_an_api_server_that_answers_while_watches_stay_closed_is_left_to_a_ne
         kube.keeps_watches_waiting = False
         _, _, log = operator.end()
     assert "the API server answers, but a watch stays closed" in log
+
+
+def test_c22_a_cluster_that_is_too_old_is_named_in_log_and_readiness(kube: FakeKube, kubeconfig: Path) -> None:
+    kube.answers["/version"] = {"major": "1", "minor": "29+"}
+    operator = Process(kubeconfig)
+    try:
+        operator.until_ready()
+        deadline = time.monotonic() + 30
+        while "Kubernetes 1.29 is older than" not in (said := ask(f"http://127.0.0.1:{operator.probe}/readyz"))[1]:
+            assert time.monotonic() < deadline, said
+            time.sleep(0.05)
+        assert said[0] == 200, "it works all the same"
+        assert said[1].startswith("ok\n")
+    finally:
+        _, _, log = operator.end()
+    (told,) = (line for line in log.splitlines() if "is older than" in line)
+    assert json.loads(told)["level"].lower() == "warning"

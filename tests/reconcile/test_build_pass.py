@@ -14,8 +14,10 @@ from buildcache.aws.tasks import Refused
 from buildcache.core.errors import Denied, Rejected, Unavailable
 from buildcache.core.report import Report
 from buildcache.core.status import Reason, timestamp
+from buildcache.reconcile.build import BuildReconciler
 from buildcache.reconcile.outcome import Outcome
-from tests.fakes.builds import DIGEST, START, UID, FakeView, cache_body
+from buildcache.reconcile.poller import Sighting
+from tests.fakes.builds import CLUSTER, DIGEST, START, UID, FakeView, cache_body
 from tests.fakes.executor import TASK_ARN, Crash
 from tests.fakes.world import NO_ROOM, REPORT, SPOT, THROTTLED, World, cancel, others, stopped
 
@@ -769,6 +771,22 @@ def test_c3_task_of_a_launch_whose_status_was_refused_is_stopped_by_the_cancel()
     assert world.shell.succeeded == ("Unknown", "Cancelling")
 
 
+def test_c3_cancel_after_a_lost_answer_does_not_count_the_empty_list_from_before() -> None:
+    """A Build that the operator finds hours old is looked for first, then started; the answer is lost, and ECS lists the task late."""
+    world = World()
+    world.ecs.answers = ["lost"]
+    world.shell.later(hours=3)
+    assert world.ecs.looks == 1
+    arn = world.ecs.only().arn
+    world.ecs.unlisted.add(arn)
+    cancel(world)
+    world.shell.later(seconds=61)
+    assert world.shell.succeeded == ("Unknown", "Cancelling")
+    world.ecs.unlisted.clear()
+    world.shell.later(seconds=5)
+    assert world.ecs.stops == [arn]
+
+
 def test_t57_cancel_while_run_task_is_in_flight_leaves_no_task() -> None:
     world = World()
     world.ecs.answers = ["crash after"]
@@ -1136,12 +1154,220 @@ def test_f60_status_of_no_known_form_is_as_good_as_none() -> None:
     assert world.shell.status["attempts"][0]["taskARN"] == arn
 
 
+# What other systems have shown
+
+
+def without_cluster(body: dict[str, Any]) -> dict[str, Any]:
+    """A BuildCache that has found that its cluster is not there."""
+    body["status"]["conditions"].append(
+        {
+            "type": "ExecutorsReady",
+            "status": "False",
+            "reason": "ClusterNotFound",
+            "message": "spec.clusterARN: cluster builds does not exist",
+            "lastTransitionTime": timestamp(START),
+        }
+    )
+    return body
+
+
+def test_c19_build_waits_for_a_cache_whose_cluster_is_missing() -> None:
+    world = World(cache=without_cluster(cache_body()))
+    world.ecs.no_cluster.add("builds")
+    outcome = world.shell.settle()
+    assert not outcome.failed
+    assert world.shell.succeeded == ("Unknown", "WaitingForCache")
+    assert world.shell.writes == ["status"], "it takes no place meanwhile"
+    world.ecs.no_cluster.clear()
+    world.view.body = cache_body()
+    world.shell.settle()
+    assert world.shell.succeeded == ("Unknown", "Provisioning")
+
+
+def test_c19_f34_cluster_that_went_unseen_makes_the_cache_look_and_ends_with_the_queue_timeout() -> None:
+    doubted: list[str] = []
+    world = World(timeouts={"queue": "10m"})
+    world.shell.reconciler = BuildReconciler(world.view, world.ecs, cluster_id="test", doubt=doubted.append)
+    world.ecs.no_cluster.add("builds")
+    world.shell.settle()
+    assert world.shell.succeeded == ("Unknown", "WaitingForCache")
+    assert doubted == ["cache-uid"]
+    world.shell.later(minutes=10)
+    assert world.shell.succeeded == ("False", "QueueTimeout")
+    assert "Cluster not found" in world.shell.status["failure"]["message"]
+
+
+def test_m2_definition_that_is_gone_makes_the_cache_look() -> None:
+    doubted: list[str] = []
+    world = World()
+    world.shell.reconciler = BuildReconciler(world.view, world.ecs, cluster_id="test", doubt=doubted.append)
+    world.ecs.answers = [Refused(Reason.WAITING_FOR_CACHE, "TaskDefinition is inactive")]
+    world.shell.settle()
+    assert world.shell.succeeded == ("Unknown", "WaitingForCache"), "the shell looks at its BuildCache then"
+    assert doubted == ["cache-uid"]
+    world.shell.settle()
+    assert world.shell.succeeded == ("Unknown", "Provisioning")
+
+
+@pytest.mark.parametrize("trouble", [Denied("no"), Rejected(Reason.INVALID_SPEC, "bad")], ids=["denied", "rejected"])
+def test_c3_cancel_that_may_not_look_says_so_and_waits(trouble: Exception) -> None:
+    world = World()
+    world.ecs.answers = ["lost"]
+    world.shell.settle()
+    arn = world.ecs.only().arn
+    world.ecs.look_trouble = trouble
+    cancel(world)
+    assert world.shell.settle().again_after == 60.0
+    assert world.shell.succeeded == ("Unknown", "Cancelling")
+    world.ecs.look_trouble = None
+    world.shell.settle()
+    assert world.ecs.stops == [arn]
+
+
+@pytest.mark.parametrize("after", [Denied("no"), Rejected(Reason.INVALID_SPEC, "bad"), THROTTLED], ids=repr)
+def test_c3_refusals_after_a_lost_answer_leave_no_task_behind(after: Any) -> None:
+    """The last call but one has started a task, which is not listed yet when the Build's patience ends."""
+    world = World(timeouts={"queue": "10m", "start": "10m"})
+    world.ecs.answers = [after, "lost", *[after] * 9]
+    world.shell.settle()
+    world.shell.later(minutes=9, seconds=58)
+    arn = world.ecs.only().arn
+    world.ecs.unlisted.add(arn)
+    world.shell.later(seconds=2)
+    world.shell.later(seconds=5)
+    assert world.shell.succeeded[0] == "Unknown"
+    world.ecs.unlisted.clear()
+    world.shell.later(seconds=40)
+    assert world.shell.status["attempts"][-1]["taskARN"] == arn
+
+
+def test_c3_a_lost_answer_makes_what_was_listed_before_worthless() -> None:
+    """The search began before the call that has started the task."""
+    turn = Refused(Reason.THROTTLED, "in order", 5.0)
+    world = World(timeouts={"queue": "10m"})
+    world.ecs.answers = [turn, turn, "lost", turn, turn]
+    world.shell.settle()
+    world.shell.later(minutes=10)
+    assert world.ecs.looks == 1
+    world.shell.later(seconds=58)
+    arn = world.ecs.only().arn
+    world.ecs.unlisted.add(arn)
+    world.shell.later(seconds=5)
+    assert world.shell.succeeded[0] == "Unknown"
+    world.ecs.unlisted.clear()
+    world.shell.later(seconds=5)
+    assert world.shell.status["attempts"][-1]["taskARN"] == arn
+
+
+def test_c3_spec_that_is_refused_right_after_a_lost_answer_leaves_no_task_behind() -> None:
+    world = World()
+    world.ecs.answers = ["lost"]
+    world.shell.now += timedelta(minutes=5)
+    world.shell.settle()
+    arn = world.ecs.only().arn
+    world.ecs.unlisted.add(arn)
+    world.shell.body["spec"]["service"] = "a\x00b"
+    world.shell.settle()
+    assert world.shell.succeeded[0] == "Unknown"
+    world.ecs.unlisted.clear()
+    world.shell.later(seconds=30)
+    assert world.ecs.stops == [arn]
+
+
+def test_c17_deleted_build_whose_cache_is_gone_too_is_looked_for_in_its_cluster() -> None:
+    world = World()
+    world.ecs.answers = ["lost"]
+    world.shell.settle()
+    arn = world.ecs.only().arn
+    world.view.body = None
+    world.shell.delete()
+    world.shell.settle()
+    assert world.ecs.stops == [arn]
+
+
+def test_c17_move_from_a_cluster_that_is_gone_is_at_once() -> None:
+    world = World()
+    world.ecs.answers = ["crash before"]
+    with pytest.raises(Crash):
+        world.shell.settle()
+    world.ecs.no_cluster.add("builds")
+    world.view.body = cache_body(clusterARN=CLUSTER.replace("/builds", "/others"))
+    world.restart()
+    world.shell.settle()
+    assert "/others/" in world.ecs.only().arn
+
+
+@pytest.mark.parametrize("wanted", ["Cancelled", "gone"])
+def test_m9_stop_task_that_answers_stopped_is_the_end(wanted: str) -> None:
+    world = World()
+    world.ecs.run(world.launched())
+    world.shell.settle()
+    world.ecs.stops_at_once = True
+    if wanted == "gone":
+        world.shell.delete()
+    else:
+        cancel(world)
+    world.shell.settle()
+    assert world.shell.gone() if wanted == "gone" else world.shell.succeeded == ("False", "Cancelled")
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["not placed", "running at once"])
+@pytest.mark.parametrize("shows", [False, True], ids=["no containers yet", "containers"])
+def test_m1_launch_sets_a_timer_to_the_next_deadline(running: bool, shows: bool) -> None:
+    """One pass and no second one: whatever RunTask has answered, nothing else may wake the Build."""
+    world = World(timeouts={"start": "20s", "run": "30s"})
+    world.ecs.starts_running, world.ecs.shows_containers = running, shows
+    assert world.shell.pass_once().again_after == (30.0 if running else 20.0)
+
+
+def test_m1_task_that_was_not_seen_yet_has_a_timer_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.launched()
+    monkeypatch.setattr(world.ecs, "observe", lambda *_: Sighting())
+    assert world.shell.pass_once().again_after == 60.0
+
+
+@pytest.mark.parametrize("report", [None, REPORT], ids=["no report", "report"])
+def test_m10_task_stopped_from_outside_with_exit_code_0_is_interrupted_unless_it_has_reported(
+    report: Report | None,
+) -> None:
+    world = World()
+    arn = world.launched()
+    if report is not None:
+        world.ecs.reports[arn] = report
+    codes = {"fetch": 0, "build": 0, "report": None}
+    world.ecs.end(arn, world.shell.now, codes=codes, stop_code="UserInitiated", reason="by admin")
+    world.shell.settle()
+    assert world.shell.succeeded == (("True", "Completed") if report else ("False", "Interrupted"))
+    assert len(world.ecs.tasks) == 1
+
+
+def test_k3_stopped_kaniko_is_interrupted() -> None:
+    executor = {**cache_body()["spec"]["executors"][0], "engine": "Kaniko"}
+    world = World(cache=cache_body(executors=[executor]))
+    world.launched()
+    world.finish(codes={"fetch": 0, "build": 2, "report": None}, stop_code="UserInitiated", reason="by admin")
+    assert world.shell.succeeded == ("False", "Interrupted")
+
+
+def test_a3_engine_that_did_not_start_is_tried_again() -> None:
+    world = World()
+    world.ecs.tails[world.launched(), "build"] = (
+        "could not connect to unix:///run/buildkit/buildkitd.sock after 10 trials\n========== log ==========\n"
+        + "level=info msg=starting\n" * 200
+    )
+    world.finish(codes={"fetch": 0, "build": 1, "report": 0})
+    assert world.shell.succeeded == ("Unknown", "Retrying")
+    assert "could not connect" in world.shell.status["conditions"][-1]["message"]
+
+
 # Everything at once
 
 EVENTS = st.sampled_from(
     ["pass", "minute", "hour", "restart", "lose answer", "crash before", "crash after", "no room", "throttle", "denied",
      "lose status", "wipe status", "run", "end", "fail", "hide", "show", "cache gone", "cache back", "delete", "cancel",
-     "interrupt", "stopped", "minute", "stop lost", "stop error", "stop crash before", "stop crash after"]
+     "interrupt", "stopped", "minute", "stop lost", "stop error", "stop crash before", "stop crash after",
+     "lose launch", "move"]
 )  # fmt: skip
 
 
@@ -1153,7 +1379,7 @@ def test_one_task_terminal_is_terminal_and_no_task_left_behind(events: list[str]
     world = World(timeouts={"queue": "100h"}, retries=2)
     shell, ecs = world.shell, world.ecs
     verdict: tuple[str, str] | None = None
-    forgotten = False
+    forgotten, cluster = False, CLUSTER
     for event in [*events, "show", "cache back", "pass"]:
         running = [arn for arn, task in ecs.tasks.items() if task.phase != "Stopped"]
         match event:
@@ -1181,6 +1407,12 @@ def test_one_task_terminal_is_terminal_and_no_task_left_behind(events: list[str]
                 ecs.answers.append(Denied("no"))
             case "lose status":
                 shell.lose_status = True
+            case "lose launch":
+                shell.lose_launch = True
+            case "move":
+                cluster = CLUSTER.replace("/builds", "/others") if cluster == CLUSTER else CLUSTER
+                if world.view.body is not None:
+                    world.view.body = cache_body(clusterARN=cluster)
             case "wipe status":
                 if verdict is None:
                     shell.body["status"] = {"observedGeneration": -1}
@@ -1214,13 +1446,13 @@ def test_one_task_terminal_is_terminal_and_no_task_left_behind(events: list[str]
             case "cache gone":
                 world.view.body = None
             case "cache back":
-                world.view.body = cache_body()
+                world.view.body = cache_body(clusterARN=cluster)
             case "delete":
                 if "deletionTimestamp" not in shell.body["metadata"]:
                     shell.delete()
         if shell.gone():
             break
-        known = any("taskARN" in row for row in shell.status.get("attempts", ()))
+        known = any({"taskARN", "clusterARN"} & set(row) for row in shell.status.get("attempts", ()))
         if world.view.body is None and ecs.tasks and not known:
             # Neither status nor cache: nobody can know in which cluster to look. A BuildCache does not go while Builds
             # need it, so somebody forced it.
@@ -1231,7 +1463,7 @@ def test_one_task_terminal_is_terminal_and_no_task_left_behind(events: list[str]
             world.restart()
         going = [task for task in ecs.tasks.values() if task.phase != "Stopped"]
         assert len(going) <= 1, "never two at once"
-        assert len(ecs.tasks) == len(ecs.tokens), "one for each attempt"
+        assert len(ecs.tasks) == len({token for _, token in ecs.tokens}), "one for each attempt"
         for condition in shell.status.get("conditions", ()):
             if condition["type"] == "Succeeded" and condition["status"] != "Unknown":
                 verdict = verdict or (condition["status"], condition["reason"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -106,3 +107,52 @@ def test_c3_c17_m1_no_task_is_lost_doubled_or_left_behind(
         watch_delay=watch_delay,
     )
     check(lived(plan))
+
+
+@pytest.mark.parametrize("shows_containers", [True, False])
+def test_m1_start_timeout_is_enforced_on_a_task_that_never_changes(shows_containers: bool) -> None:
+    world = Simulation(
+        Plan(placed_after=5000, ends_after=5000, shows_containers=shows_containers),
+        timeouts={"start": "20s"},
+        retries=0,
+    )
+    world.run(60, done=lambda: world.is_let_go() and not world.going())
+    (task,) = world.tasks.values()
+    assert world.reason() == "StartTimeout"
+    assert task.stop_at - task.created <= 20 + world.plan.stops_after + 2
+
+
+def test_m1_t58_run_timeout_is_enforced_on_a_task_that_was_running_when_it_was_first_seen() -> None:
+    """RunTask repeated after a crash answers with the task as it is."""
+    world = Simulation(Plan(ends_after=5000, starts_running=True), timeouts={"run": "30s"}, retries=0)
+    world.run(90, done=lambda: world.is_let_go() and not world.going())
+    (task,) = world.tasks.values()
+    assert world.reason() == "RunTimeout"
+    assert task.stop_at - task.created <= 30 + world.plan.stops_after + 2
+
+
+@pytest.mark.parametrize("act", ["cancel", "delete"])
+def test_m9_task_that_stops_at_once_is_not_waited_for(act: str) -> None:
+    world = Simulation(Plan(ends_after=5000, stops_after=0))
+    world.run(20)
+    since = world.now
+    ACTS[act](world)
+    world.run(60, done=world.is_let_go)
+    assert world.is_let_go()
+    assert world.now - since <= 5
+
+
+def test_c17_nothing_is_started_in_another_cluster_while_the_former_one_may_have_the_task() -> None:
+    world = Simulation(Plan(faults={2: "lost"}, acts={2: Simulation.move}, listed_after=40, ends_after=300))
+    world.run(900, done=world.is_let_go)
+    (task,) = world.tasks.values()
+    assert world.reason() == "Completed"
+    assert ":task/builds/" in task.arn
+
+
+def test_c17_a_launch_without_effect_goes_to_the_cluster_that_the_cache_has_now() -> None:
+    world = Simulation(Plan(faults={2: "kill before"}, acts={1: Simulation.move}))
+    world.run(900, done=world.is_let_go)
+    (task,) = world.tasks.values()
+    assert world.reason() == "Completed"
+    assert ":task/others/" in task.arn

@@ -94,6 +94,22 @@ def test_t26_a_task_definition_deregistered_by_hand_is_seen_also_where_one_read_
     assert cache.conditions()["Drifted"] == ("False", "Corrected")
 
 
+def test_m2_a_build_that_finds_its_definition_gone_makes_the_cache_look_at_once(cache: Cache, calls: Calls) -> None:
+    cache.settle()
+    cache.later(minutes=1)
+    before = cache.part("executor/ec2")
+    client("ecs").deregister_task_definition(taskDefinition=before)
+    cache.step()
+    assert cache.part("executor/ec2") == before, "no look is due"
+    cache.reconciler.doubt(cache.uid)
+    cache.settle()
+    assert cache.part("executor/ec2") != before
+    cache.step()
+    calls.reset()
+    cache.step()
+    assert calls.names() == [], "one look for one doubt"
+
+
 def test_after_an_update_the_look_is_small_again(cache: Cache, calls: Calls) -> None:
     cache.settle()
     cache.edit(executors=[{**cache.spec["executors"][0], "memory": 4096}])

@@ -127,6 +127,22 @@ def test_m4_a_correction_without_effect_is_repeated_less_and_less_often_and_said
     assert not {"Reconciling", "Stalled"} & cache.conditions().keys()
 
 
+def test_m4_looks_that_come_for_another_reason_do_not_repeat_a_correction_without_effect(
+    cache: Cache, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.settle()
+    real = ec2.observe_interface_groups
+    monkeypatch.setattr(
+        ec2, "observe_interface_groups", lambda *given: dict.fromkeys(real(*given), frozenset({"sg-1"}))
+    )
+    calls.reset()
+    for second in range(30):
+        cache.edit(limits={"maxConcurrentBuilds": second + 1})
+        cache.step()
+        cache.later(seconds=1)
+    assert 2 * 3 <= calls.mutating().count("ModifyMountTargetSecurityGroups") <= 2 * 6  # two mount targets
+
+
 def no_dns(cache: Cache, aws: Aws) -> tuple[str, str]:
     client("ec2").modify_vpc_attribute(VpcId=aws.world.vpc_id, EnableDnsHostnames={"Value": False})
     return "FileSystemReady", "InvalidSpec"

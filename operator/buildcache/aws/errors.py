@@ -265,8 +265,11 @@ def translated(operation: str, resource: str = "") -> Iterator[None]:
         raise Unavailable(message, operation=operation, resource=resource) from error
     except OSError as error:
         # After BotoCoreError, of which the timeouts are OSErrors too: this is the token of the web identity, read when credentials are due.
+        if error.filename is None:
+            message = f"no usable answer ({type(error).__name__}: {error.strerror or error})"
+            raise Unavailable(message, operation=operation, resource=resource) from error
         message = (
-            f"cannot read {error.filename or 'the web identity token'} ({error.strerror}), which the operator signs in to AWS with:"
+            f"cannot read {error.filename} ({error.strerror}), which the operator signs in to AWS with:"
             " check AWS_WEB_IDENTITY_TOKEN_FILE, the projected volume of its Pod and fsGroup in its securityContext"
         )
         raise Denied(message, operation="sts:AssumeRoleWithWebIdentity", resource="") from error

@@ -16,6 +16,7 @@ class Health:
 
     def __init__(self) -> None:
         self._problems: dict[str, str] = {}
+        self._remarks: list[str] = []
 
     def report(self, source: str, problem: str) -> None:
         """Set what is wrong with a source, in words that name what to do; an empty text means that it works."""
@@ -28,6 +29,15 @@ class Health:
         else:
             self._problems.pop(source, None)
             logger.info("ready again", extra={"source": source, "was": before})
+
+    def remark(self, text: str) -> None:
+        """Say once what an administrator should know although the operator works; /readyz goes on saying it."""
+        self._remarks.append(text)
+        logger.warning("%s", text)
+
+    def remarks(self) -> list[str]:
+        """Return what was remarked."""
+        return self._remarks.copy()
 
     def problems(self) -> list[str]:
         """Return what stands between the operator and its work, one text for each source."""

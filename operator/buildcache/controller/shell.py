@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from buildcache.api.meta import FINISHED_LABEL, VERSION
 from buildcache.core import scope
 from buildcache.core.admission import concurrency, next_up
+from buildcache.core.cluster_version import complaint
 from buildcache.core.expiry import expires_at
 from buildcache.core.status import Reason
 from buildcache.reconcile.outcome import Reconciler
@@ -49,6 +50,9 @@ EXIT_PATIENCE = 5.0
 
 GUARD_LOOK = 5.0
 """Seconds between looks at whether the watches are stuck."""
+
+VERSION_UNKNOWN = 30.0
+"""Seconds until the API server, which did not tell its version, is asked again."""
 
 CREDENTIALS_MISSING, CREDENTIALS_FOUND = 10.0, 60.0
 """Seconds between looks at the operator's own AWS credentials. A look at good ones makes no call."""
@@ -164,6 +168,7 @@ class Shell:
             "poller": self._poll,
             "expiry": self._expire,
             "credentials": self._check_credentials,
+            "cluster version": self._check_version,
             "watch guard": lambda: self._guard(give_up),
         }
         self._loops = [self._supervisor.start(name, body) for name, body in loops.items()]
@@ -212,6 +217,16 @@ class Shell:
             problem = await asyncio.to_thread(self._credentials)
             self.health.report("aws", problem)
             await asyncio.sleep(CREDENTIALS_MISSING if problem else CREDENTIALS_FOUND)
+
+    async def _check_version(self) -> None:
+        while True:
+            match await asyncio.to_thread(self._writer.cluster_version):
+                case Written(body=version):
+                    if said := complaint(version):
+                        self.health.remark(said)
+                    return
+                case _:
+                    await asyncio.sleep(VERSION_UNKNOWN)
 
     async def _begin(self) -> None:
         if not await self.watches.wait(WATCH_PATIENCE):

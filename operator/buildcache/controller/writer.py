@@ -170,6 +170,20 @@ class Writer:
                 return Refused("the API server answered a read with a conflict")
         return tuple(f"{plural}.{GROUP}" for plural in PLURALS.values() if plural not in served)
 
+    def cluster_version(self) -> Result:
+        """Ask for /version; what it says is the body."""
+
+        def ask() -> Any:
+            version = kubernetes.client.VersionApi(self._api.api_client)
+            # As it comes: two fields are wanted, and the client's model refuses an answer that lacks any other.
+            answer = version.get_code(_preload_content=False, _request_timeout=TIMEOUT)
+            return json.loads(answer.data)
+
+        try:
+            return self._call(ask)
+        except ValueError:
+            return Refused("the answer is no JSON: something before the API server answers in its place")
+
     def _page(self, kind: KindName, namespace: str, selector: str, token: str) -> Result:
         options = {"label_selector": selector, "limit": PAGE, "_continue": token, "_request_timeout": TIMEOUT}
         if namespace:

@@ -167,7 +167,7 @@ def admit(
         return Failed(
             Reason.INVALID_SPEC,
             summary(resolved.problems),
-            hint="create the Build again with the field changed, or change the BuildCache",
+            hint="change the BuildCache, or create a new Build with the field corrected",
         )
     executor = resolved.executor
     ids = {part.name: part.id for part in cache.status.parts}
@@ -234,7 +234,7 @@ def _wait_for_scope(mount: Mounted | Coming | Without, build: Build, now: dateti
 
 
 def unreadable(build: Build, why: str, now: datetime) -> Wait | Failed:
-    """Decide about a Build whose BuildCache is there but not valid; somebody will correct it, or the Build's patience ends."""
+    """Wait for a BuildCache that is not valid to be corrected, until the queue timeout of the Build."""
     return _wait_or(Reason.QUEUE_TIMEOUT, f"BuildCache {build.spec.cache_ref.name} is not valid: {why}", build, now)
 
 
@@ -262,7 +262,7 @@ def unplaced(build: Build, reason: Reason, message: str) -> Failed:
     return Failed(
         Reason.QUEUE_TIMEOUT,
         f"no task was started within timeouts.queue ({build.spec.timeouts.queue}): {message}",
-        hint="see the message for what AWS said, or raise timeouts.queue",
+        hint="fix the cause that the message names, or raise timeouts.queue",
     )
 
 
@@ -280,15 +280,15 @@ def in_line(build: Build, cache: BuildCache, seen: Line, now: datetime) -> Admit
     if isinstance(step, Full):
         return Failed(
             Reason.QUEUE_FULL,
-            f"{step.queued} Builds of BuildCache {name} wait already, as many as limits.maxQueuedBuilds allows",
-            hint="create the Build again later, or raise limits.maxQueuedBuilds or limits.maxConcurrentBuilds of the BuildCache",
+            f"{step.queued} Builds of BuildCache {name} are waiting, as many as limits.maxQueuedBuilds allows",
+            hint="create a new Build later, or raise limits.maxQueuedBuilds or limits.maxConcurrentBuilds of the BuildCache",
         )
     late = overdue(build, now)
     if late >= 0:
         return Failed(
             Reason.QUEUE_TIMEOUT,
             f"the Build did not get its turn within timeouts.queue ({build.spec.timeouts.queue}): "
-            f"{step.position} Builds were before it",
+            f"{step.position} Builds were ahead of it",
             hint="raise limits.maxConcurrentBuilds of the BuildCache, or the Build's timeouts.queue",
         )
     again_after, message = min(step.again_after, -late), ""

@@ -93,7 +93,7 @@ def failed(status: BuildStatus, metadata: Metadata, failure: Failed, evidence: E
     )
     told: Failure | None = None
     if failure.reason is Reason.CANCELLED:
-        # Somebody asked for it: nothing has failed, and there is nothing to do for anybody.
+        # It was asked for: nothing has failed, and there is nothing to do.
         conditions = set_settled(conditions)
     else:
         conditions = set_stalled(
@@ -197,7 +197,7 @@ def _cache_used(
     if trouble := _cache_trouble(report):
         used, (reason, message) = False, trouble
     elif report.steps is None:
-        # Nobody knows: no condition is truer than one that guesses.
+        # Not known: no condition is better than one that guesses.
         return remove_condition(conditions, ConditionType.CACHE_USED)
     else:
         used, reason = True, _worth(*report.steps)

@@ -21,6 +21,7 @@ from .readiness import Readiness, readiness
 from .status import (
     BUILD_GROUP_PART,
     CACHE_GROUP_PART,
+    CACHE_REASONS,
     FILE_SYSTEM_PART,
     LOG_GROUP_PART,
     REPOSITORY_PART,
@@ -38,6 +39,9 @@ from .status import (
 DRIFT_LIMIT = 20
 STUCK = timedelta(minutes=30)
 """After this time a file system or mount target that AWS is still making is for a person to look at; a late success heals it."""
+
+_KEPT = CACHE_REASONS[ConditionType.READY] - {Reason.INTERNAL_ERROR}
+"""Reasons of Ready that a suspended cache keeps; one of an earlier release (Suspended), or of a bug, is replaced."""
 
 _GROUP_OF_PART: Mapping[str, ConditionType] = {
     BUILD_GROUP_PART: ConditionType.NETWORK_READY,
@@ -213,8 +217,9 @@ def _why_not(kind: ConditionType, done: Pass) -> Readiness | None:
 def _ready(
     conditions: tuple[Condition, ...], cache: BuildCache, done: Pass, generation: int, now: datetime
 ) -> tuple[Condition, ...]:
-    if cache.spec.suspend:
-        return _kept(conditions, generation, now)
+    ready = find_condition(conditions, ConditionType.READY)
+    if cache.spec.suspend and (ready is None or ready.reason in _KEPT):
+        return _kept(conditions, ready, generation, now)
     state = _overall(conditions, cache, done)
     if state is None:
         return conditions
@@ -223,9 +228,10 @@ def _ready(
     )
 
 
-def _kept(conditions: tuple[Condition, ...], generation: int, now: datetime) -> tuple[Condition, ...]:
+def _kept(
+    conditions: tuple[Condition, ...], ready: Condition | None, generation: int, now: datetime
+) -> tuple[Condition, ...]:
     """Ready as it was, said of this generation: `kubectl wait` passes over a condition of an older one."""
-    ready = find_condition(conditions, ConditionType.READY)
     if ready is None:
         return conditions
     return set_condition(

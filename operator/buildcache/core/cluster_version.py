@@ -1,4 +1,4 @@
-"""Whether the Kubernetes cluster is one that this operator is made for. Asked at start by `__main__`."""
+"""Whether the Kubernetes cluster is one that this operator is made for. Asked at start by the shell."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What we ourselves want of a task: that it stops, because somebody cancelled or a timeout is over. Pure; asked by the Build pass.
+"""Whether the operator stops a task: its Build was cancelled, or a timeout has passed. Pure; asked by the Build pass.
 
-The wish is noted in the attempt's row before StopTask, and decides the outcome: a task that we stopped may end with any code, or with
+The reason is noted in the attempt's row before StopTask, and decides the outcome: a task that we stopped may end with any code, or with
 none (trap T58). A task that ended by itself in that moment keeps its own end (trap T56).
 """
 
@@ -32,7 +32,7 @@ WHY = {
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Whether the task shall stop now, or when the next moment is at which it might have to."""
+    """The reason to stop the task now, or the time until the next deadline."""
 
     reason: Reason | None = None
     again_after: float | None = None
@@ -70,7 +70,7 @@ def noted(row: Attempt | None) -> Reason | None:
 
 
 def intended(row: Attempt | None, task: Task) -> Failed | None:
-    """The outcome of a stopped task by our own wish; None when it has another one."""
+    """The outcome of a task that we stopped; None when it ended by itself, or for another reason."""
     reason = noted(row)
     by_itself = task.stop_code == "EssentialContainerExited" and not task.stopped_reason.startswith(STOPPED_BY)
     return None if reason is None or by_itself else end(reason, task.exit_code(BUILD))

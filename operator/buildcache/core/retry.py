@@ -39,7 +39,7 @@ def is_retried(build: Build, failure: Failed) -> bool:
 
 
 def pause(attempt: int) -> timedelta:
-    """How long to wait after attempt number so-and-so."""
+    """Backoff after the given attempt."""
     return min(LONGEST, FIRST * int(2 ** min(attempt - 1, 10)))
 
 

@@ -62,4 +62,7 @@ def efficiency(finished: Sequence[Finished]) -> Efficiency:
 def _has_task(status: Mapping[str, Any]) -> bool:
     attempts = status.get("attempts") or []
     newest = max(attempts, key=lambda attempt: attempt.get("number", 0), default=None)
-    return newest is not None and not newest.get("stoppedAt")
+    if newest is None or newest.get("stoppedAt"):
+        return False
+    # The row of a first attempt is there before its task; between two attempts a Build goes on.
+    return bool(newest.get("taskARN")) or newest.get("number", 0) > 1

@@ -44,7 +44,7 @@ class Executor(Protocol):
         ...
 
     def find(self, cluster: Place, uid: str, families: Sequence[str]) -> Task | None:
-        """Look for a task of this Build that no status tells of; among the stopped ones of the families too."""
+        """Look for a task that this Build has started and no status names; among the stopped ones of the families too."""
         ...
 
     def observe(self, ref: TaskRef, uid: str, now: datetime, group: str = "") -> Sighting:
@@ -59,7 +59,7 @@ class Executor(Protocol):
         ...
 
     def report(self, ref: TaskRef, group: str) -> Report | None:
-        """Read what the build told of itself, None when it is not (yet) there."""
+        """Read the report of the build, None when it is not (yet) there."""
         ...
 
     def log_tail(self, ref: TaskRef, group: str, container: str) -> str:

@@ -53,7 +53,7 @@ _REFUSAL_LIMIT = 40 * 60
 class Launcher:
     """Starts the task of a Build that has none. `cluster_id` is part of every token: BUILDCACHE_CLUSTER_ID.
 
-    `doubt` is told the UID of a BuildCache whose parts are not as its status says.
+    `doubt` is called with the UID of a BuildCache whose status names parts that AWS does not have.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Launcher:
         self._cluster_id = cluster_id
         self._doubt = doubt
         self._refused_since: dict[str, datetime] = {}
-        """UID → since when RunTask has been refused in a way that a person must mend. A restart gives the Build that time again."""
+        """UID → since when RunTask has been refused for a reason that a person must fix. A restart starts this time again."""
 
     def launch(self, case: Case) -> Outcome:
         """Bring a Build that has no task nearer to one, or to its end."""
@@ -164,6 +164,7 @@ class Launcher:
 
     def _end(self, case: Case, failure: Failed) -> Outcome:
         self._refused_since.pop(case.uid, None)
+        self._search.forget(case.uid)
         return failed(case, failure)
 
     def _look(self, case: Case, step: StartTask) -> Outcome:

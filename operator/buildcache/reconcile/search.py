@@ -51,6 +51,7 @@ class Search:
         """Remember a task until a status names it: ECS may not list it yet when that status is refused."""
         with self._lock:
             remember(self._started, uid, arn)
+            self._empty.pop(uid, None)
 
     def uncertain(self, uid: str) -> None:
         """RunTask was called, and may have had an effect: what was listed before proves nothing any more."""
