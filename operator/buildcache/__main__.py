@@ -10,15 +10,15 @@ import signal
 import sys
 import threading
 import time
-from datetime import UTC, datetime
 from typing import NoReturn
 
 from buildcache import __version__, handlers
 from buildcache.aws.clients import Session
 from buildcache.controller import logs
+from buildcache.controller.clock import Clock
 from buildcache.controller.endpoints import METRICS, TEXT, Answer, Endpoints
 from buildcache.controller.health import Health
-from buildcache.controller.shell import EXTRA_THREADS, Shell
+from buildcache.controller.shell import Shell, threads
 from buildcache.controller.store import Store
 from buildcache.controller.watches import Watches, watch_paths
 from buildcache.controller.writer import NoCluster, Writer, connect
@@ -29,6 +29,9 @@ from buildcache.reconcile.executor import EcsExecutor
 from buildcache.settings import Settings, SettingsError, probe_port, read
 
 logger = logging.getLogger("buildcache")
+
+POLLS = 2
+"""Connections to a region beside those of its passes: for its poll, and what that reads of the logs."""
 
 BEAT = 1.0
 BEATLESS = 30.0
@@ -48,7 +51,7 @@ def main() -> int:
             return 2
         logs.configure("json")
         return explain(str(error), probe_port(os.environ))
-    logs.configure(settings.log_format)
+    logs.configure(settings.log_format, settings.log_level)
     try:
         asyncio.run(serve(settings))
     except NoCluster as error:
@@ -136,21 +139,22 @@ async def _hasten(stop: asyncio.Event) -> None:
 
 def compose(settings: Settings) -> Shell:
     """Put the parts together. The one place that knows all of them."""
-    threads = settings.workers + EXTRA_THREADS
+    clock = Clock()
     store = Store(finished)
-    session = Session(threads)
+    session = Session(settings.workers + POLLS)
     executor = EcsExecutor(session)
     caches = CacheReconciler(session, store, cluster_id=settings.cluster_id, runner_image=settings.runner_image)
     return Shell(
         store=store,
-        writer=Writer(connect(threads), user_agent=handlers.USER_AGENT),
-        watches=Watches(watch_paths(settings.namespaces), time.monotonic),
+        writer=Writer(connect(threads(settings.workers)), user_agent=handlers.USER_AGENT),
+        watches=Watches(watch_paths(settings.namespaces), time.monotonic, clock.told),
         caches=caches,
         builds=BuildReconciler(store, executor, cluster_id=settings.cluster_id, doubt=caches.doubt),
         poller=executor.poller,
+        capacity=executor.capacity,
         namespaces=settings.namespaces,
         workers=settings.workers,
-        now=lambda: datetime.now(UTC),  # noqa: TID251 - the clock that all passes are given
+        now=clock.now,
         credentials=session.credentials_problem,
     )
 

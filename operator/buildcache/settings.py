@@ -10,9 +10,11 @@ from typing import Literal
 from buildcache import __version__
 
 PREFIX = "BUILDCACHE_"
-NAMES = ("CLUSTER_ID", "RUNNER_IMAGE", "NAMESPACES", "WORKERS", "LOG_FORMAT", "METRICS_PORT", "PROBE_PORT")
+NAMES = ("CLUSTER_ID", "RUNNER_IMAGE", "NAMESPACES", "WORKERS", "LOG_FORMAT", "LOG_LEVEL", "METRICS_PORT", "PROBE_PORT")
 IMAGE = f"ghcr.io/buildcache-dev/buildcache-operator:{__version__}"
 """The operator's own released image, which is also what `fetch` and `report` run in."""
+
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 _CLUSTER_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -37,6 +39,7 @@ class Settings:
     """Passes at a time, and so the limit of AWS calls at a time."""
 
     log_format: Literal["json", "text"] = "json"
+    log_level: LogLevel = "info"
     metrics_port: int = 9090
     probe_port: int = 8080
 
@@ -66,6 +69,7 @@ def read(environment: Mapping[str, str], *, terminal: bool) -> Settings:
         namespaces=_namespaces(values["NAMESPACES"]),
         workers=_number("WORKERS", values["WORKERS"], default=16, least=2, most=64),
         log_format=_log_format(values["LOG_FORMAT"], terminal),
+        log_level=_log_level(values["LOG_LEVEL"]),
         metrics_port=_number("METRICS_PORT", values["METRICS_PORT"], default=9090, least=1, most=65535),
         probe_port=_number("PROBE_PORT", values["PROBE_PORT"], default=8080, least=1, most=65535),
     )
@@ -105,3 +109,13 @@ def _log_format(value: str, terminal: bool) -> Literal["json", "text"]:
             return value
         case _:
             raise SettingsError(f"{PREFIX}LOG_FORMAT must be json or text; not {value!r}")
+
+
+def _log_level(value: str) -> LogLevel:
+    match value.lower():
+        case "":
+            return "info"
+        case "debug" | "info" | "warning" | "error" as level:
+            return level
+        case _:
+            raise SettingsError(f"{PREFIX}LOG_LEVEL must be debug, info, warning or error; not {value!r}")

@@ -36,7 +36,7 @@ def test_turns_that_nobody_takes_are_forgotten() -> None:
     for number in range(100):
         bucket.reserve(f"uid-{number}", START)
     bucket.reserve("later", START + at(120))
-    assert bucket._promised == {}
+    assert list(bucket._waiting.get("", {})) in ([], ["later"])
 
 
 def test_clock_that_is_set_back_does_not_hold_anybody_for_long() -> None:
@@ -44,6 +44,39 @@ def test_clock_that_is_set_back_does_not_hold_anybody_for_long() -> None:
     for number in range(20):
         bucket.reserve(f"uid-{number}", START)
     assert bucket.reserve("uid-19", START - at(7200)) < 3
+
+
+def test_c5_a_crowd_of_one_tenant_costs_another_one_turn() -> None:
+    bucket = Bucket(25, 80)
+    crowd = {f"crowd-{number}": bucket.reserve(f"crowd-{number}", START, "crowd") for number in range(400)}
+    assert max(crowd.values()) > 12
+    assert bucket.reserve("single", START, "other") <= 2 / 25
+    assert bucket.reserve("single", START + at(0.08), "other") == 0.0
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 30)), min_size=1, unique=True, max_size=60),
+    st.integers(1, 5),
+)
+def test_c5_tenants_take_turns(keys: list[tuple[str, int]], burst: int) -> None:
+    """Everybody asks when told to: between two turns of a tenant no other one has more than one, and each keeps its order."""
+    bucket = Bucket(10, burst)
+    asked = [(tenant, f"{tenant}{number}") for tenant, number in keys]
+    pending = [each for each in asked if bucket.reserve(each[1], START, each[0])]
+    order: list[str] = []
+    now = 0.0
+    while pending:
+        now += 0.1
+        before = len(pending)
+        for each in list(pending):
+            if bucket.reserve(each[1], START + at(now), each[0]) == 0:
+                pending.remove(each)
+                order.append(each[0])
+        assert len(pending) < before, "a turn in each tenth of a second"
+    for place, tenant in enumerate(order):
+        rest = order[place + 1 :]
+        between = rest[: rest.index(tenant)] if tenant in rest else []
+        assert len(between) == len(set(between))
 
 
 @given(st.lists(st.tuples(st.floats(0, 2), st.booleans()), max_size=200))

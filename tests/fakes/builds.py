@@ -108,6 +108,9 @@ class FakeView:
     def finished_of(self, namespace: str, cache_name: str) -> Sequence[Finished]:
         return tuple(self.history)
 
+    def knows_history(self) -> bool:
+        return True
+
 
 class Shell:
     """One Build and the passes over it, with a clock that only tests move."""

@@ -20,6 +20,7 @@ from typing import Any
 
 from aiohttp import web
 
+EVENTS = "/apis/events.k8s.io/v1/"
 GROUP = "/apis/buildcache.dev/v1alpha1"
 PLURALS = {"buildcaches": "BuildCache", "builds": "Build"}
 MAIN_PATCHES = {"application/json-patch+json", "application/merge-patch+json"}
@@ -62,6 +63,9 @@ class FakeKube:
         self.keeps_watches_waiting = False
         """The request for a watch gets no answer."""
         self.rejects_credentials = False
+        self.events: dict[tuple[str, str], dict[str, Any]] = {}
+        self.events_answer = 201
+        self.events_refused = 0
         self.arrived = 0
         """All requests, discovery too."""
         self._lock = threading.RLock()
@@ -220,6 +224,8 @@ class FakeKube:
             request.transport.close()
         if self.rejects_credentials:
             return _status(401, "Unauthorized", {})
+        if request.path.startswith(EVENTS):
+            return await self._event(request)
         if not request.path.startswith(GROUP + "/"):
             path = request.path.rstrip("/")
             found = {**_discovery(path, self.has_crds), **self.answers.get(path, {})}
@@ -248,6 +254,30 @@ class FakeKube:
             assert request.transport is not None
             request.transport.close()
         return web.json_response(answer, status=status)
+
+    async def _event(self, request: web.Request) -> web.Response:
+        """Events are not in `requests`: what they do is in `events`, and they are no write to an object of ours."""
+        body = await request.json()
+        if self.events_answer != 201:
+            self.events_refused += 1
+            return _status(self.events_answer, "events is forbidden", {})
+        with self._lock:
+            if request.method == "POST":
+                name = (body["metadata"]["namespace"], body["metadata"]["name"])
+                if name in self.events:
+                    return web.json_response(_failure(409, "AlreadyExists", "exists"), status=409)
+                self.events[name] = body
+                return web.json_response(body, status=201)
+            assert request.method == "PATCH"
+            _, namespace, _, event = request.path.removeprefix(EVENTS).split("/")
+            self.events[namespace, event] |= body
+            return web.json_response(self.events[namespace, event])
+
+    def told(self, kind: str, name: str) -> list[dict[str, Any]]:
+        """The Events about one object."""
+        with self._lock:
+            of = [copy.deepcopy(each) for each in self.events.values()]
+        return [each for each in of if (each["regarding"]["kind"], each["regarding"]["name"]) == (kind, name)]
 
     def _strike(self, request: web.Request) -> Fault | None:
         with self._lock:

@@ -176,6 +176,7 @@ class Simulation(FakeKube):
             caches=_Idle(),
             builds=BuildReconciler(store, executor, cluster_id="test"),
             poller=executor.poller,
+            capacity=executor.capacity,
             namespaces=(),
             workers=4,
             now=self._clock,

@@ -27,3 +27,6 @@ class ListView:
 
     def finished_of(self, namespace: str, cache_name: str) -> Sequence[Finished]:
         return self.finished
+
+    def knows_history(self) -> bool:
+        return True

@@ -15,11 +15,12 @@ import pytest
 
 from buildcache import handlers
 from buildcache.api.meta import FINALIZER
-from buildcache.controller.shell import Shell
+from buildcache.controller.shell import Shell, threads
 from buildcache.controller.store import Store
 from buildcache.controller.watches import Watches, watch_paths
 from buildcache.controller.writer import Writer, connect
 from buildcache.core.build import finished
+from buildcache.reconcile.capacity import Capacity
 from buildcache.reconcile.outcome import Outcome
 from tests.fakes.kube import FakeKube
 
@@ -87,10 +88,10 @@ class Poller:
     def __init__(self) -> None:
         self.news: list[str] = []
 
-    def next_in(self) -> float | None:
-        return 0.1 if self.news else None
+    def next_in(self) -> Mapping[str, float]:
+        return {"eu-west-1": 0.1} if self.news else {}
 
-    def poll(self, now: datetime) -> list[str]:
+    def poll(self, region: str, now: Callable[[], datetime]) -> list[str]:
         news, self.news = self.news, []
         return news
 
@@ -180,7 +181,7 @@ def start(kube: FakeKube, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
         of_builds, of_caches = Passes(builds), Passes(caches)
         poller = Poller()
         watches = Watches(watch_paths(namespaces), time.monotonic)
-        with connect(workers) as client:
+        with connect(threads(workers)) as client:
             shell = Shell(
                 store=store,
                 writer=Writer(client, user_agent=handlers.USER_AGENT),
@@ -188,6 +189,7 @@ def start(kube: FakeKube, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
                 caches=of_caches,
                 builds=of_builds,
                 poller=poller,
+                capacity=Capacity(),
                 namespaces=namespaces,
                 workers=workers,
                 now=lambda: datetime.now(UTC),

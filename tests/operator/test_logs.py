@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildcache.controller.logs import JsonFormatter, TextFormatter
+from buildcache.controller.logs import JsonFormatter, TextFormatter, about, configure
 from buildcache.core.log_text import redact
 
 
@@ -82,3 +82,44 @@ def test_a_traceback_is_a_field() -> None:
     record = json.loads(stream.getvalue())
     assert "KeyError" in record["traceback"]
     assert "abcdef0123456789" not in record["traceback"]
+
+
+IDENTITY = {"kind": "Build", "namespace": "team-a", "name": "web-1", "uid": "7c0f"}
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        pytest.param({"object": IDENTITY}, id="named"),
+        pytest.param({"k8s_ref": {**IDENTITY, "apiVersion": "x"}}, id="by kopf"),
+    ],
+)
+def test_c18_a_line_about_an_object_has_its_identity_in_four_fields(extra: dict[str, object]) -> None:
+    fields = json.loads(line(JsonFormatter(), "x", **extra))
+    assert {name: fields.get(name) for name in IDENTITY} == IDENTITY
+    assert not {"object", "k8s_ref", "apiVersion"} & set(fields)
+
+
+def test_c18_all_lines_of_a_pass_are_about_its_object() -> None:
+    with about(IDENTITY):
+        inside = json.loads(line(JsonFormatter(), "started task", task="arn", kind="Other"))
+    assert {name: inside[name] for name in IDENTITY} == IDENTITY
+    assert inside["kind_"] == "Other"
+    assert "uid" not in json.loads(line(JsonFormatter(), "x"))
+
+
+def test_c18_the_level_is_a_setting() -> None:
+    root = logging.getLogger()
+    before = root.level, root.handlers[:]
+    stream = io.StringIO()
+    try:
+        configure("json", "warning", stream)
+        logging.getLogger("buildcache.x").info("quiet")
+        logging.getLogger("buildcache.x").warning("loud")
+        configure("json", "debug", stream)
+        logging.getLogger("buildcache.x").debug("all")
+        logging.getLogger("botocore.endpoint").debug("a body with a secret")
+    finally:
+        root.setLevel(before[0])
+        root.handlers[:] = before[1]
+    assert [json.loads(each)["message"] for each in stream.getvalue().splitlines()] == ["loud", "all"]

@@ -45,18 +45,45 @@ def test_the_base_brings_both_kinds() -> None:
 
 def test_the_operators_rights_are_exactly_those_it_uses__H08() -> None:
     rules = one("ClusterRole", "buildcache-operator")["rules"]
-    assert {
-        (resource, verb)
-        for rule in rules
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-        if rule["apiGroups"] == ["buildcache.dev"]
-    } == {
+    assert rights(rules) == {
         *((kind, verb) for kind in ("buildcaches", "builds") for verb in ("get", "list", "watch", "patch")),
         *((f"{kind}/status", "patch") for kind in ("buildcaches", "builds")),
         ("builds", "delete"),  # spec.ttlAfterFinished
+        *(("events", verb) for verb in ("create", "patch")),
     }
-    assert all(rule["apiGroups"] == ["buildcache.dev"] for rule in rules)
+    assert {group for rule in rules for group in rule["apiGroups"]} == {"buildcache.dev", "events.k8s.io"}
+
+
+def test_p8_the_role_for_one_namespace_has_the_rights_of_the_cluster_role() -> None:
+    role, binding = documents(ROOT / "manifests/namespace-access")
+    assert role["kind"] == "Role"
+    assert rights(role["rules"]) == rights(one("ClusterRole", "buildcache-operator")["rules"])
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert (
+        binding["subjects"]
+        == next(each for each in documents(BASE) if each["kind"] == "ClusterRoleBinding")["subjects"]
+    )
+
+
+def test_p8_the_namespaced_overlay_grants_what_it_watches_and_nothing_in_the_cluster() -> None:
+    folder = ROOT / "manifests/overlays/namespaced"
+    overlay = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    patches = [yaml.safe_load(each["patch"]) for each in overlay["patches"]]
+    removed = {(each["kind"], each["metadata"]["name"]) for each in patches if each.get("$patch") == "delete"}
+    assert removed == {(kind, "buildcache-operator") for kind in ("ClusterRole", "ClusterRoleBinding")}
+    (deployment,) = (each for each in patches if each["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    settings = read({each["name"]: each["value"] for each in container["env"]}, terminal=False)
+    granted = {
+        yaml.safe_load((folder / name / "kustomization.yaml").read_text())["namespace"]
+        for name in overlay["resources"]
+        if (folder / name).is_dir() and not name.startswith("..")
+    }
+    assert set(settings.namespaces) == granted
+
+
+def rights(rules: list[dict[str, Any]]) -> set[tuple[str, str]]:
+    return {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
 
 
 def test_the_role_is_bound_to_the_service_account_of_the_pod_and_to_nobody_else__H08(pod: dict[str, Any]) -> None:

@@ -272,7 +272,10 @@ def test_p3_sigterm_ends_it_within_ten_seconds_whatever_hangs(kube: FakeKube, ku
 
 
 HASTE = """
+from buildcache import handlers
 from buildcache.controller import shell, watches
+handlers.FIRST_PAUSE = handlers.LONGEST_PAUSE = 0.5
+shell.ANSWERS_FOR = 6.0
 watches.UNREADY_AFTER, watches.BLIND_AFTER, watches.GIVE_UP_AFTER, shell.GUARD_LOOK = 1.0, 0.5, 3.0, 0.2
 """
 

@@ -23,6 +23,7 @@ def test_all_settings_are_read() -> None:
         "BUILDCACHE_NAMESPACES": " team-a, team-b,team-a ",
         "BUILDCACHE_WORKERS": "4",
         "BUILDCACHE_LOG_FORMAT": "text",
+        "BUILDCACHE_LOG_LEVEL": "Warning",
         "BUILDCACHE_METRICS_PORT": "9191",
         "BUILDCACHE_PROBE_PORT": "8181",
     }
@@ -33,6 +34,7 @@ def test_all_settings_are_read() -> None:
         namespaces=("team-a", "team-b"),
         workers=4,
         log_format="text",
+        log_level="warning",
         metrics_port=9191,
         probe_port=8181,
     )
@@ -46,6 +48,7 @@ def test_the_log_is_for_who_reads_it(terminal: bool, form: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
+        pytest.param({"BUILDCACHE_LOG_LEVEL": "loud"}, "debug, info, warning or error", id="a log level"),
         pytest.param({"BUILDCACHE_CLUSTER_ID": ""}, "CLUSTER_ID is required", id="no cluster id"),
         pytest.param({"BUILDCACHE_CLUSTER_ID": "Prod EU"}, "lower-case letters", id="a cluster id with a space"),
         pytest.param({"BUILDCACHE_CLUSTER_ID": "x" * 33}, "1 to 32", id="a cluster id that is too long"),

@@ -43,6 +43,12 @@ def build(version: int, *, name: str = "web", uid: str = "u1", ended: str = "", 
     }
 
 
+def repaired(store: Store, since: int, *pages: list[dict[str, Any]], namespace: str = "") -> list[Key]:
+    listed: set[Key] = set()
+    missed = [key for page in pages for key in store.repair("Build", page, since, listed)]
+    return missed + store.repaired("Build", namespace, listed, since)
+
+
 def version(store: Store, key: Key = WEB) -> str | None:
     body = store.get(key)
     return body["metadata"]["resourceVersion"] if body else None
@@ -156,15 +162,8 @@ def test_the_repair_list_finds_what_events_have_not_brought_both_ways() -> None:
     store.seen("Build", "ADDED", build(1, name="same", uid="u3"))
     since = store.begin_read()
     store.seen("Build", "ADDED", build(9, name="new", uid="u4"))
-    missed = store.repaired(
-        "Build",
-        [
-            build(7, name="changed", uid="u1"),
-            build(1, name="same", uid="u3"),
-            build(8, name="unseen", uid="u5"),
-        ],
-        since,
-    )
+    pages = [build(7, name="changed", uid="u1"), build(1, name="same", uid="u3")], [build(8, name="unseen", uid="u5")]
+    missed = repaired(store, since, *pages)
     assert {key.name for key in missed} == {"changed", "gone", "unseen"}
     assert version(store, WEB._replace(name="changed")) == "7"
     assert store.is_doubted(WEB._replace(name="gone")), "only a read may say that it is gone"
@@ -176,7 +175,7 @@ def test_the_repair_list_does_not_bring_back_what_ended_while_it_ran() -> None:
     store.seen("Build", "ADDED", build(1))
     since = store.begin_read()
     store.seen("Build", "DELETED", build(2))
-    assert store.repaired("Build", [build(1)], since) == []
+    assert repaired(store, since, [build(1)]) == []
     assert store.get(WEB) is None
 
 

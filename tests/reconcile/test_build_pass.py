@@ -891,6 +891,23 @@ def test_t58_run_timeout_decides_whatever_the_exit_code(code: int | None) -> Non
     assert len(world.ecs.tasks) == 1
 
 
+def test_c15_a_timeout_is_looked_at_again_before_the_task_is_stopped() -> None:
+    world = World(timeouts={"run": "2m"})
+    arn = world.launched()
+    world.ecs.run(arn)
+    world.shell.settle()
+    # The pass that notes the timeout has a clock that is two hours ahead; the next one has not.
+    world.shell.now += timedelta(hours=2)
+    world.shell.pass_once()
+    assert world.shell.succeeded == ("Unknown", "Cancelling")
+    world.shell.now -= timedelta(hours=2)
+    assert 0 < (world.shell.settle().again_after or 0) <= 120
+    assert world.ecs.stops == []
+    assert world.shell.succeeded == ("Unknown", "Running")
+    world.shell.later(minutes=3)
+    assert world.ecs.stops == [arn]
+
+
 def test_run_timeout_is_capped_by_the_cache() -> None:
     world = World(cache=cache_body(limits={"maxRunTimeout": "1m"}), timeouts={"run": "3h"})
     arn = world.launched()

@@ -78,6 +78,14 @@ class Limits(Api):
         200
     )
     max_run_timeout: Annotated[Duration, Field(description="Upper bound of a Build's run timeout; at most 11h.")] = "4h"
+    keep_finished_builds: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=10000,
+            description="Finished Builds that stay; the oldest beyond it are deleted, but none that GitOps tools track. null: all stay.",
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _within_a_login(self) -> Self:

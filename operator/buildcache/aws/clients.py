@@ -14,6 +14,7 @@ from botocore.config import Config
 
 import buildcache
 
+from .breaker import Breaker
 from .credentials import OwnCredentials, make_session
 from .errors import refuse_html
 from .pace import Pace
@@ -88,6 +89,7 @@ class Clients:
     def _make(self, service: str) -> Any:
         client_of: Any = self._session.client  # its types know services by literal name only
         made = client_of(service, region_name=self.region, config=self._config)
+        Breaker().attach(made)
         made.meta.events.register("before-parse", refuse_html)
         # What is there now stays: programs, and models of services, some 170,000 objects. The garbage collector looks at old ones when
         # their number has grown by a quarter: with these counted, as many others would pile up, and each look would go through all.

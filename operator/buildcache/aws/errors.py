@@ -24,6 +24,8 @@ from botocore.parsers import ResponseParserError
 from buildcache.core.errors import Denied, Rejected, Unavailable
 from buildcache.core.status import Reason
 
+from .breaker import CircuitOpen
+
 SOON = 5.0
 """Seconds until AWS is asked again when it says that something else must end first."""
 
@@ -261,7 +263,7 @@ def translated(operation: str, resource: str = "") -> Iterator[None]:
         raise Rejected(Reason.INVALID_SPEC, message, operation=operation, resource=resource) from error
     except (BotoCoreError, ResponseParserError) as error:
         # ResponseParserError is neither a ClientError nor a BotoCoreError; it is what an HTML page becomes.
-        message = f"no usable answer ({type(error).__name__})"
+        message = str(error) if isinstance(error, CircuitOpen) else f"no usable answer ({type(error).__name__})"
         raise Unavailable(message, operation=operation, resource=resource) from error
     except OSError as error:
         # After BotoCoreError, of which the timeouts are OSErrors too: this is the token of the web identity, read when credentials are due.

@@ -31,7 +31,10 @@ class Refused:
     reason: Reason
     message: str
     again_after: float | None = None
-    """Seconds until its turn, when ECS was not even asked: tasks are started no faster than AWS allows."""
+    """Seconds until its turn, when ECS was not even asked: tasks are started no faster than AWS allows, and the oldest first."""
+
+    retry_after: float | None = None
+    """Seconds until ECS is asked again, when it was asked and somebody knows that better than the Build's own backoff."""
 
 
 def run_task(ecs: ECSClient, request: Mapping[str, Any]) -> Task | Refused:

@@ -10,7 +10,9 @@ import json
 import logging
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
@@ -22,7 +24,22 @@ LONGEST_TRACEBACK = 16384
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 # kopf hangs its own things on records; of these only the object's name is of use.
-_HIDDEN = frozenset({"settings", "k8s_skip", "k8s_ref"})
+_HIDDEN = frozenset({"settings", "k8s_skip", "k8s_ref", "object"})
+
+IDENTITY = ("kind", "namespace", "name", "uid")
+"""The fields of every line about an object; one of them is what to search for."""
+
+_about: ContextVar[Mapping[str, str] | None] = ContextVar("about", default=None)
+
+
+@contextmanager
+def about(identity: Mapping[str, str]) -> Iterator[None]:
+    """Put an object's identity on all lines that are logged meanwhile in this thread or task."""
+    token = _about.set(identity)
+    try:
+        yield
+    finally:
+        _about.reset(token)
 
 
 def _plain(value: Any) -> Any:
@@ -43,12 +60,13 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
         "logger": record.name,
         "message": _plain(record.getMessage()),
     }
-    reference = getattr(record, "k8s_ref", None)
-    if isinstance(reference, Mapping):
-        fields["object"] = f"{reference.get('kind')} {reference.get('namespace')}/{reference.get('name')}"
+    # Its own first, then what the thread is busy with, then what kopf hangs on.
+    named = getattr(record, "object", None) or _about.get() or getattr(record, "k8s_ref", None)
+    if isinstance(named, Mapping):
+        fields |= {name: _plain(named[name]) for name in IDENTITY if named.get(name)}
     for name, value in vars(record).items():
         if name not in _STANDARD and name not in _HIDDEN:
-            fields[name if name not in fields or name == "object" else f"{name}_"] = _plain(value)
+            fields[name if name not in fields else f"{name}_"] = _plain(value)
     if record.exc_info and record.exc_info[0] is not None:
         fields["traceback"] = redact("".join(traceback.format_exception(*record.exc_info)))[-LONGEST_TRACEBACK:]
     return fields
@@ -79,16 +97,16 @@ def _visible(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
 
 
-def configure(form: Literal["json", "text"], stream: TextIO = sys.stderr) -> None:
+def configure(form: Literal["json", "text"], level: str = "info", stream: TextIO = sys.stderr) -> None:
     """Send all logging of the process to one stream in one form; quiet the libraries that say too much."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
-    # kopf tells of every handler call; the SDKs would tell of headers and bodies.
+    root.setLevel(logging.getLevelNamesMapping()[level.upper()])
+    # kopf tells of every handler call; the SDKs would tell of headers and bodies, at any level.
     for name in ("kopf.objects", "kopf.activities", "botocore", "boto3", "urllib3", "kubernetes", "aiohttp.access"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     # What these say at each try, with tracebacks, `watches` and `health` say once.
     for name in ("kopf._cogs.clients.watching", "botocore.credentials"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -13,6 +13,9 @@ KindName = Literal["BuildCache", "Build"]
 
 PLURALS: Mapping[KindName, str] = {"BuildCache": "buildcaches", "Build": "builds"}
 
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+"""Where kubectl keeps a copy of the whole object."""
+
 _WORD = 64
 """Longest text that other objects may have too."""
 
@@ -33,6 +36,11 @@ def key_of(kind: KindName, body: Body) -> Key:
     return Key(kind, body["metadata"]["namespace"], body["metadata"]["name"])
 
 
+def identity(key: Key, body: Body | None = None) -> dict[str, str]:
+    """Return the fields by which all log lines about one object can be found."""
+    return {**key._asdict(), "uid": uid_of(body) if body is not None else ""}
+
+
 def identified(body: object) -> bool:
     """Tell whether this is an object with the metadata that everything here relies on (F04: some answers are not)."""
     metadata = body.get("metadata") if isinstance(body, Mapping) else None
@@ -45,10 +53,12 @@ def identified(body: object) -> bool:
 def slim(body: Body) -> Body:
     """Return the body as it is worth keeping: a third of its size in memory.
 
-    Without `managedFields`, which are of no use here, and with one copy of each word: every JSON document that is read brings its own
-    of field names and reasons.
+    Without `managedFields` and kubectl's copy of it, which are of no use here, and with one copy of each word: every JSON document that is
+    read brings its own of field names and reasons.
     """
     metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
+    if _LAST_APPLIED in (metadata.get("annotations") or {}):
+        metadata["annotations"] = {k: v for k, v in metadata["annotations"].items() if k != _LAST_APPLIED}
     kept: Body = _shared({**body, "metadata": metadata})
     return kept
 

@@ -13,7 +13,8 @@ from buildcache.api.meta import Condition
 from buildcache.core.status import ConditionType, Reason, set_condition
 from buildcache.reconcile.outcome import Outcome, Reconciler
 
-from .objects import Body, Key, KindName, condition_of, is_terminal, uid_of
+from . import logs
+from .objects import Body, Key, KindName, condition_of, identity, is_terminal, uid_of
 from .store import Store
 from .writer import Conflict, Gone, Refused, Result, Writer, Written
 
@@ -52,20 +53,29 @@ class Passes:
     """Makes the passes of one kind. Called from several threads, never from two for one key."""
 
     def __init__(
-        self, kind: KindName, reconciler: Reconciler, *, store: Store, writer: Writer, now: Callable[[], datetime]
+        self,
+        kind: KindName,
+        reconciler: Reconciler,
+        *,
+        store: Store,
+        writer: Writer,
+        now: Callable[[], datetime],
+        changed: Callable[[KindName, Body, Body, datetime], None] = lambda *_: None,
     ) -> None:
         self._kind = kind
         self._reconciler = reconciler
         self._store = store
         self._writer = writer
         self._now = now
+        self._changed = changed
         self._told_bugs: dict[Key, str] = {}
         self._told_pruned: set[str] = set()
 
     def make(self, key: Key) -> Done:
         """Bring one object a step further. Never raises: a bug is logged with its traceback and is a verdict."""
         try:
-            done = self._make(key)
+            with logs.about(identity(key, self._store.get(key))):
+                done = self._make(key)
         except Exception as error:  # the one place where bugs of a pass may end: one object must not stop the others
             self._tell_bug(key, error)
             return Done(Verdict.BUG, self._show_bug(key, error), message=f"{type(error).__name__}: {error}")
@@ -142,8 +152,8 @@ class Passes:
         repeated = self._told_bugs.get(key) == said
         self._told_bugs[key] = said
         logger.error(
-            "a pass ended with a bug of the operator; it is made again with growing delays",
-            extra={"object": str(key), "error": said},
+            "unhandled error in a pass; retrying with backoff",
+            extra={"object": identity(key, self._store.get(key)), "error": said},
             exc_info=None if repeated else error,
         )
 
@@ -153,7 +163,10 @@ class Passes:
         if body is None or status is None:
             return body
         result, _ = self._keep(self._writer.write_status(self._kind, body, status))
-        return result.body if isinstance(result, Written) else body
+        if not isinstance(result, Written):
+            return body
+        self._changed(self._kind, body, result.body, self._now())
+        return result.body
 
     def _tell_change(self, before: Body, result: Written) -> None:
         for field in result.pruned:
@@ -161,20 +174,15 @@ class Passes:
                 self._told_pruned.add(field)
                 logger.error(
                     "the API server drops a status field: its CRD is older than this operator; apply crds/ of this release",
-                    extra={"kind": self._kind, "field": field},
+                    extra={"field": field},
                 )
+        self._changed(self._kind, before, result.body, self._now())
         main = "Ready" if self._kind == "BuildCache" else "Succeeded"
         was, now = condition_of(before, main), condition_of(result.body, main)
         if now != was and now is not None:
             logger.info(
                 "condition changed",
-                extra={
-                    "object": f"{self._kind} {before['metadata']['namespace']}/{before['metadata']['name']}",
-                    "uid": uid_of(before),
-                    "condition": main,
-                    "status": now[0],
-                    "reason": now[1],
-                },
+                extra={"condition": main, "status": now[0], "reason": now[1]},
             )
 
 

@@ -8,7 +8,10 @@ versions, rejected credentials, a kind that does not exist, and broken connectio
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 
 import aiohttp
 
@@ -40,6 +43,7 @@ class Patience:
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 self._lost(path, request, error)
                 raise
+            self._date(response)
             if response.status == 200 and not response.content_type.startswith("text/"):
                 self._pauses.pop(path, None)
                 if is_watch:
@@ -54,6 +58,12 @@ class Patience:
             self._watches.failed(path, await _explanation(response), refused=True)
             response.close()
             await asyncio.sleep(self._pause(path, response))
+
+    def _date(self, response: aiohttp.ClientResponse) -> None:
+        # An answer from a cache on the way would carry an old date; none of ours may be cached.
+        with contextlib.suppress(ValueError):
+            if date := response.headers.get("Date"):
+                self._watches.dated(parsedate_to_datetime(date).astimezone(UTC))
 
     def _lost(self, path: str, request: aiohttp.ClientRequest, error: Exception) -> None:
         if request.session.closed:

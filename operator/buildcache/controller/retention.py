@@ -1,6 +1,6 @@
 """Which finished Builds are due to be deleted. They are not in the store: only the few that will go are kept here, by their time.
 
-Filled from lists of finished Builds and from the answers to our own last writes; used by `shell.py` on the event loop.
+Filled from lists of finished Builds and from the answers to our own last writes; used by `finished.py` on the event loop.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class Retention:
         self._due: list[tuple[datetime, Key, str]] = []
         self._noted: dict[str, datetime] = {}
         self._pauses: dict[str, timedelta] = {}
+        self._surplus: frozenset[str] = frozenset()
 
     def note(self, build: Body) -> None:
         """Take a Build as it is now; one that is not finished, or shall stay, is of no interest."""
@@ -37,6 +38,17 @@ class Retention:
         """Take several."""
         for build in builds:
             self.note(build)
+
+    def beyond(self, builds: Iterable[tuple[Key, str]], now: datetime) -> None:
+        """Take the Builds that are more than their BuildCache keeps, as the last whole list has shown; these are due at once."""
+        found = list(builds)
+        self._surplus = frozenset(uid for _, uid in found)
+        for key, uid in found:
+            self._push(now, key, uid)
+
+    def is_surplus(self, uid: str) -> bool:
+        """Tell whether the last whole list has shown a Build as more than its BuildCache keeps. Safe in any thread."""
+        return uid in self._surplus
 
     def refused(self, key: Key, uid: str, now: datetime) -> None:
         """Keep a Build that is due and could not be deleted."""

@@ -7,41 +7,39 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
-from buildcache.api.meta import FINISHED_LABEL, VERSION
+from buildcache.api.meta import VERSION
 from buildcache.core import scope
 from buildcache.core.admission import concurrency, next_up
 from buildcache.core.cluster_version import complaint
-from buildcache.core.expiry import expires_at
 from buildcache.core.status import Reason
+from buildcache.reconcile.capacity import Capacity
 from buildcache.reconcile.outcome import Reconciler
 
+from . import repair
+from .events import Recorder
+from .finished import FinishedBuilds
+from .gate import Gate
 from .health import Health
 from .metrics import Metrics
-from .objects import PLURALS, Body, Key, KindName, cache_of, condition_of, identified, is_released, is_terminal
+from .objects import PLURALS, Body, Key, KindName, cache_of, condition_of, is_terminal, uid_of
 from .passes import Done, Passes
-from .retention import Retention
+from .polling import Polling, Polls
+from .queue import Limits
+from .repair import Repair
 from .store import Store
 from .supervision import Supervisor
 from .watches import Watches
-from .worker import Lane
-from .writer import UNFINISHED, Gone, Refused, Result, Writer, Written
+from .worker import EVERYWHERE, Lane
+from .writer import Refused, Writer, Written
 
 logger = logging.getLogger(__name__)
-
-WATCH_PATIENCE = 10.0
-"""Seconds that passes wait for the first watches: without, a restart with many objects delays new Builds."""
-
-HISTORY_PATIENCE = 60.0
-REPAIR_INTERVAL = 600.0
-
-RETENTION_LIST, RETENTION_LOOK = 300.0, 5.0
-"""Seconds between lists of the finished Builds, whose `ttlAfterFinished` may have been changed; and between looks at who is due."""
 
 QUEUE_DELAY = 5.0
 """Seconds after which a BuildCache is looked at when one of its Builds moved: one pass for a burst, not one for each."""
@@ -51,6 +49,9 @@ EXIT_PATIENCE = 5.0
 GUARD_LOOK = 5.0
 """Seconds between looks at whether the watches are stuck."""
 
+ANSWERS_FOR = 60.0
+"""Seconds for which the API server must answer while they are: longer than any pause before a watch is opened again."""
+
 VERSION_UNKNOWN = 30.0
 """Seconds until the API server, which did not tell its version, is asked again."""
 
@@ -58,22 +59,16 @@ CREDENTIALS_MISSING, CREDENTIALS_FOUND = 10.0, 60.0
 """Seconds between looks at the operator's own AWS credentials. A look at good ones makes no call."""
 
 
+BULKHEADS = 3
+"""Threads for so many times the workers of one bulkhead: two regions that hang take none from a third until their circuits are open."""
+
 EXTRA_THREADS = 2
-
-POLLER_REST = 1.0
-"""Seconds between the questions whether there is a task to follow."""
+"""For lists."""
 
 
-class Polls(Protocol):
-    """What the shell needs of `reconcile.poller.Poller`."""
-
-    def next_in(self) -> float | None:
-        """Return the seconds until the next poll, None when there is nothing to follow."""
-        ...
-
-    def poll(self, now: datetime) -> list[str]:
-        """Look at the tasks; return the UIDs of the Builds with news."""
-        ...
+def threads(workers: int) -> int:
+    """Return how many passes and lists run at once in all, when `workers` may in one region."""
+    return workers * BULKHEADS + EXTRA_THREADS
 
 
 class Shell:
@@ -88,6 +83,7 @@ class Shell:
         caches: Reconciler,
         builds: Reconciler,
         poller: Polls,
+        capacity: Capacity,
         namespaces: tuple[str, ...],
         workers: int,
         now: Callable[[], datetime],
@@ -97,30 +93,29 @@ class Shell:
         self.health = Health()
         self.metrics = Metrics()
         self._supervisor = Supervisor(self.metrics)
+        self._events = Recorder(writer, socket.gethostname())
         self._store = store
         self._writer = writer
-        self._poller = poller
+        self._polling = Polling(poller, now, self._polled)
+        self._capacity = capacity
         self._now = now
         self._credentials = credentials
         self._namespaces = namespaces
-        # A lane of its own for each kind: slow AWS answers for caches never use up the workers of Builds. Threads for
-        # all of both, one for lists and one for the poller.
+        # A lane of its own for each kind: slow AWS answers for caches never use up the workers of Builds.
         for_caches = max(1, workers // 4)
-        self._executor = ThreadPoolExecutor(workers + EXTRA_THREADS, thread_name_prefix="pass")
-
         for_builds = max(1, workers - for_caches)
+        self._executor = ThreadPoolExecutor(threads(workers), thread_name_prefix="pass")
 
-        def lane(
-            kind: KindName, reconciler: Reconciler, size: int, routine: int, settled: Callable[[Key, Done], None]
-        ) -> Lane:
-            passes = Passes(kind, reconciler, store=store, writer=writer, now=now)
+        def lane(kind: KindName, reconciler: Reconciler, limits: Limits, settled: Callable[[Key, Done], None]) -> Lane:
+            passes = Passes(kind, reconciler, store=store, writer=writer, now=now, changed=self._events.changed)
             made = Lane(
                 kind,
                 passes,
                 store=store,
                 executor=self._executor,
-                workers=size,
-                routine=routine,
+                workers=limits.working * BULKHEADS,
+                limits=limits,
+                bulkhead=self._bulkhead,
                 metrics=self.metrics,
                 settled=settled,
             )
@@ -129,12 +124,20 @@ class Shell:
             self.metrics.show_watches(kind, lambda: watches.open_count(PLURALS[kind]))
             return made
 
-        self.caches = lane("BuildCache", caches, for_caches, for_caches, self._cache_settled)
+        self.caches = lane("BuildCache", caches, Limits(for_caches, for_caches), self._cache_settled)
         # A poll finds hundreds of tasks changed at once: a Build that comes meanwhile must find a worker.
-        self.builds = lane("Build", builds, for_builds, max(1, for_builds // 3), self._build_settled)
-        self._retention = Retention()
+        self.builds = lane("Build", builds, Limits(for_builds, max(1, for_builds // 3)), self._build_settled)
+        self._gate = Gate(watches, namespaces or (EVERYWHERE,), self._read, self._open, self._close)
+        self._repair = Repair(store, writer)
+        self._finished = FinishedBuilds(
+            store,
+            writer,
+            namespaces,
+            now,
+            hidden=lambda key: self.builds.add(key, urgent=False),
+            listed=self._history_listed,
+        )
         self._shown: dict[Key, _Shown] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._loops: list[asyncio.Task[None]] = []
 
     # Told from outside
@@ -147,10 +150,14 @@ class Shell:
         lane = self.caches if kind == "BuildCache" else self.builds
         lane.add(key, urgent=event_type is not None)
         if kind == "BuildCache":
-            self._tell_builds(key, None if event_type == "DELETED" else body)
+            shown = None if event_type == "DELETED" else body
+            self._tell_builds(key, shown)
+            self._finished.limit(key, shown)
         elif event_type == "DELETED":
             self._tell_cache(body)
             self._wake_next(body)
+            self._capacity.left(uid_of(body), self._now())
+            self._wake_refused()
 
     # Its life
 
@@ -159,15 +166,15 @@ class Shell:
 
         `give_up` is called when a new process is the better hope.
         """
-        self._loop = asyncio.get_running_loop()
         self.builds.start(self._supervisor)
         self.caches.start(self._supervisor)
         loops = {
-            "start": self._begin,
-            "repair list": self._repair,
-            "poller": self._poll,
-            "expiry": self._expire,
+            "gate": self._gate.run,
+            "repair list": self._repairs,
+            "poller": self._polling.run,
+            "finished Builds": self._finish,
             "credentials": self._check_credentials,
+            "events": self._events.run,
             "cluster version": self._check_version,
             "watch guard": lambda: self._guard(give_up),
         }
@@ -180,20 +187,28 @@ class Shell:
         await asyncio.gather(*self._loops, return_exceptions=True)
         ended = await asyncio.gather(self.builds.stop(EXIT_PATIENCE), self.caches.stop(EXIT_PATIENCE))
         self._executor.shutdown(wait=False, cancel_futures=True)
-        return all(ended)
+        return self._polling.stop() and all(ended)
 
     def problems(self) -> list[str]:
         """Return a line for each background task that does not do its work."""
         return self._supervisor.problems()
 
     async def _guard(self, give_up: Callable[[], None]) -> None:
-        """Give up when a watch stays closed for minutes although the API server answers and serves our kinds.
+        """Give up when a watch stays closed for minutes although the API server answers and serves our kinds all the while.
 
-        Not while the API server is away: a new process would find the same, and kubelet would wait longer before each start.
+        Not while the API server is away, nor when it has just come back: a new process would find the same, and kubelet would wait
+        longer before each start.
         """
+        loop = asyncio.get_running_loop()
+        answers_since: float | None = None
         while True:
             await asyncio.sleep(GUARD_LOOK)
-            if self.watches.is_stuck() and await asyncio.to_thread(self._writer.missing_kinds) == ():
+            if not self.watches.is_stuck() or await asyncio.to_thread(self._writer.missing_kinds) != ():
+                answers_since = None
+                continue
+            if answers_since is None:
+                answers_since = loop.time()
+            if loop.time() - answers_since > ANSWERS_FOR:
                 logger.error("the API server answers, but a watch stays closed; ending, so that a new process tries")
                 give_up()
 
@@ -228,108 +243,40 @@ class Shell:
                 case _:
                     await asyncio.sleep(VERSION_UNKNOWN)
 
-    async def _begin(self) -> None:
-        if not await self.watches.wait(WATCH_PATIENCE):
-            logger.warning("not every watch is open yet; passes begin without", extra={"seconds": WATCH_PATIENCE})
-        self.builds.open()
-        # BuildCaches count the last finished Builds in their status: without these the first pass would write less.
-        try:
-            async with asyncio.timeout(HISTORY_PATIENCE):
-                await self._load_history()
-        except TimeoutError:
-            logger.warning("finished Builds are not listed yet; BuildCaches show what is known")
-        self.caches.open()
+    def _open(self, namespace: str) -> None:
+        self.builds.open(namespace)
+        self.caches.open(namespace)
 
-    async def _load_history(self) -> None:
-        delay = 1.0
-        while not await self._hop(self._list_finished):
-            await asyncio.sleep(delay)
-            delay = min(30.0, delay * 2)
+    def _close(self, namespace: str) -> None:
+        self.builds.close(namespace)
+        self.caches.close(namespace)
 
-    def _list_finished(self) -> bool:
-        for page in self._writer.pages("Build", self._namespaces, FINISHED_LABEL):
-            if isinstance(page, Refused):
-                logger.warning("could not list finished Builds", extra={"error": page.message})
-                return False
-            for key in self._store.remember(page):
-                logger.warning("a Build carries the finished label but is not finished", extra={"object": str(key)})
-                self._from_thread(self.builds, key)
-            self._note_finished(page)
-        return True
+    async def _read(self, kind: KindName, namespace: str) -> bool:
+        """Bring everything of a kind and namespace into the store; tell whether it could be listed."""
+        missed: list[Key] | None = await self._hop(self._repair.make, kind, namespace)
+        for key in missed or ():
+            (self.caches if kind == "BuildCache" else self.builds).add(key, urgent=False)
+        return missed is not None
 
-    def _note_finished(self, builds: list[Body]) -> None:
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._retention.note_all, [body for body in builds if identified(body)])
-
-    async def _expire(self) -> None:
-        listed = self._loop.time() if self._loop is not None else 0.0
+    async def _repairs(self) -> None:
+        kinds: tuple[KindName, ...] = ("BuildCache", "Build")
         while True:
-            await asyncio.sleep(RETENTION_LOOK)
-            loop = asyncio.get_running_loop()
-            if loop.time() - listed >= RETENTION_LIST:
-                listed = loop.time()
-                await self._hop(self._list_finished)
-            for key, uid in self._retention.take(self._now()):
-                match await self._hop(self._expire_one, key):
-                    case Written(body=body):
-                        self._retention.note(body)
-                    case Gone():
-                        self._retention.gone(uid)
-                    case _:
-                        self._retention.refused(key, uid, self._now())
+            await asyncio.sleep(repair.INTERVAL)
+            for kind in kinds:
+                for namespace in self._namespaces or (EVERYWHERE,):
+                    await self._read(kind, namespace)
 
-    def _expire_one(self, key: Key) -> Result:
-        """Delete a finished Build whose time is over, after a look at what it is now. Written: it stays for now."""
-        result = self._writer.read(key)
-        if not isinstance(result, Written):
-            return result
-        due = expires_at(result.body)
-        if due is None or due > self._now() or not is_released(result.body):
-            return result
-        answer = self._writer.delete("Build", result.body)
-        if isinstance(answer, Gone):
-            logger.info("deleted a finished Build", extra={"object": str(key), "why": "spec.ttlAfterFinished"})
-        elif isinstance(answer, Refused):
-            logger.warning("could not delete a finished Build", extra={"object": str(key), "error": answer.message})
-        return answer
+    async def _finish(self) -> None:
+        # Not before passes begin: a list of thousands would take the core from them.
+        await self._gate.some_open.wait()
+        await self._finished.run(self._hop)
 
-    async def _repair(self) -> None:
-        while True:
-            await asyncio.sleep(REPAIR_INTERVAL)
-            for kind in ("BuildCache", "Build"):
-                await self._hop(self._repair_kind, kind)
-
-    def _repair_kind(self, kind: KindName) -> None:
-        since = self._store.begin_read()
-        bodies: list[Body] = []
-        for page in self._writer.pages(kind, self._namespaces, UNFINISHED if kind == "Build" else ""):
-            if isinstance(page, Refused):
-                logger.warning("could not list for repair", extra={"kind": kind, "error": page.message})
-                return
-            bodies.extend(page)
-        for key in self._store.repaired(kind, bodies, since):
-            self._from_thread(self.caches if kind == "BuildCache" else self.builds, key)
-
-    async def _poll(self) -> None:
-        while True:
-            pause = self._poller.next_in()
-            await asyncio.sleep(POLLER_REST if pause is None else pause)
-            if pause is None:
-                continue
-            try:
-                changed = await self._hop(self._poller.poll, self._now())
-            except Exception:  # a bug in what reads ECS: Builds would be followed no more if it ended the loop
-                logger.exception("the poller failed; it goes on")
-                continue
-            for uid in changed:
-                self._poke(uid, urgent=False)
+    def _history_listed(self) -> None:
+        for key in self._store.keys("BuildCache"):
+            self.caches.add(key, urgent=False, forced=True)
 
     async def _hop(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
-
-    def _from_thread(self, lane: Lane, key: Key) -> None:
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(lambda: lane.add(key, urgent=False))
 
     # Who must look again when something else has changed
 
@@ -341,10 +288,35 @@ class Shell:
 
     def _build_settled(self, key: Key, done: Done) -> None:
         if done.changed and done.body is not None:
-            self._retention.note(done.body)
+            self._finished.note(done.body)
             self._tell_cache(done.body, now=_waits_for_cache(done.body))
             if is_terminal(done.body) or self._store.get(key) is None:
                 self._wake_next(done.body)
+                self._capacity.left(uid_of(done.body), self._now())
+        self._wake_refused()
+
+    def _polled(self, uids: list[str]) -> None:
+        for uid in uids:
+            self._poke(uid, urgent=False)
+        self._wake_refused()
+
+    def _wake_refused(self) -> None:
+        """Look at the Builds that ECS had no room for and may have now."""
+        for uid in self._capacity.woken():
+            self._poke(uid, urgent=True)
+
+    def _bulkhead(self, key: Key) -> Hashable:
+        """Where in AWS an object is worked on. None: nowhere yet, its BuildCache is not known.
+
+        Once there are roles to assume, they are a part of it, as they have limits and failures of their own.
+        """
+        cache: Key | None = key
+        if key.kind == "Build":
+            build = self._store.get(key)
+            cache = None if build is None else cache_of(build)
+        body = None if cache is None else self._store.get(cache)
+        region = (body.get("spec") or {}).get("region") if body is not None else None
+        return region if isinstance(region, str) else None
 
     def _cache_settled(self, key: Key, done: Done) -> None:
         self._tell_builds(key, self._store.get(key))

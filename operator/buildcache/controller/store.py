@@ -28,6 +28,7 @@ from .objects import (
     key_of,
     slim,
     uid_of,
+    version_of,
 )
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Store:
         self._waiting: dict[Key, dict[Key, None]] = {}
         self._admitted: dict[Key, dict[Key, None]] = {}
         self._history: dict[Key, dict[str, Finished]] = {}
+        self._knows_history = False
         # UIDs that ended, newest last: a late event or answer about one of them brings nothing back.
         self._gone: dict[str, None] = {}
         # Keys that left the watch although our finalizer was on the object: only a read can tell why (F61).
@@ -87,7 +89,7 @@ class Store:
             self._put(key, body)
 
     def begin_read(self) -> int:
-        """Return the moment to give to `read` or `repaired` with what the API server answers from now on."""
+        """Return the moment to give to `read`, `repair` and `repaired` with what the API server answers from now on."""
         with self._lock:
             return self._tick
 
@@ -108,26 +110,38 @@ class Store:
             entry = self._entries.get(key)
             return entry.body if entry else None
 
-    def repaired(self, kind: KindName, bodies: Iterable[Body], since: int) -> list[Key]:
-        """Take a whole list begun at `since`; return the keys of which the store had missed something, both ways."""
-        listed = {key_of(kind, body): body for body in bodies if identified(body)}
+    def repair(self, kind: KindName, page: Iterable[Body], since: int, listed: set[Key]) -> list[Key]:
+        """Take a page of a list begun at `since`; return the keys of which the store had missed something.
+
+        The keys of the page are added to `listed`, which `repaired` wants in the end: no body is kept that is known already.
+        """
         missed: list[Key] = []
         with self._lock:
             self._tick += 1
-            for key, body in listed.items():
+            for body in page:
+                if not identified(body):
+                    continue
+                key = key_of(kind, body)
+                listed.add(key)
                 entry = self._entries.get(key)
                 if entry is None:
                     # Absent since before the list began, or ended while it ran: only the first is a lost event.
                     if uid_of(body) not in self._gone and self._put(key, body):
                         missed.append(key)
-                elif entry.body["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"] and self._put(
-                    key, body, force=entry.tick <= since
-                ):
+                elif version_of(entry.body) != version_of(body) and self._put(key, body, force=entry.tick <= since):
                     missed.append(key)
-            for key, entry in list(self._entries.items()):
-                if key.kind == kind and key not in listed and entry.tick <= since:
-                    self._doubted.add(key)
-                    missed.append(key)
+        return missed
+
+    def repaired(self, kind: KindName, namespace: str, listed: set[Key], since: int) -> list[Key]:
+        """End a repair with all keys that were listed, in a namespace or everywhere: only a read can tell why others are known."""
+        with self._lock:
+            self._tick += 1
+            missed = [
+                key
+                for key, entry in self._entries.items()
+                if key.kind == kind and namespace in ("", key.namespace) and key not in listed and entry.tick <= since
+            ]
+            self._doubted.update(missed)
         return missed
 
     def remember(self, builds: Iterable[Body]) -> list[Key]:
@@ -145,6 +159,10 @@ class Store:
                 elif self._put(key, body):
                     hidden.append(key)
         return hidden
+
+    def remembered(self) -> None:
+        """Take note that all Builds with the finished label have been given to `remember`."""
+        self._knows_history = True
 
     def forget(self, key: Key, uid: str) -> None:
         """Drop an object of which the API server said that it is gone, unless the name has a newer owner already."""
@@ -171,6 +189,11 @@ class Store:
         """Return the key of a known object."""
         with self._lock:
             return self._keys.get(uid)
+
+    def keys(self, kind: KindName) -> list[Key]:
+        """Return the keys of all objects of a kind."""
+        with self._lock:
+            return [key for key in self._entries if key.kind == kind]
 
     def count(self, kind: KindName) -> int:
         """Return how many objects of a kind are kept."""
@@ -202,6 +225,10 @@ class Store:
         """Return up to 50 summaries of decided Builds of that cache, newest last."""
         with self._lock:
             return tuple(self._history.get(Key("BuildCache", namespace, cache_name), {}).values())
+
+    def knows_history(self) -> bool:
+        """Tell whether `finished_of` knows what was before this process began."""
+        return self._knows_history
 
     # Inside, with the lock held
 

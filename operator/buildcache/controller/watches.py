@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from buildcache.api.meta import GROUP, VERSION
 
@@ -55,8 +56,12 @@ class _Watch:
 class Watches:
     """Used on the event loop only; what answers probes may be asked from anywhere."""
 
-    def __init__(self, paths: frozenset[str], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, paths: frozenset[str], clock: Callable[[], float], dated: Callable[[datetime], None] = lambda date: None
+    ) -> None:
         self._clock = clock
+        self.dated = dated
+        """Hears the API server's time with each of its answers."""
         self._watches = {path: _Watch(clock()) for path in sorted(paths)}
         self._settled = asyncio.Event()
 
@@ -113,6 +118,10 @@ class Watches:
         return path in self._watches
 
     # What follows from it
+
+    def is_open(self, namespace: str) -> bool:
+        """Tell whether the watches of a namespace are open now; of all namespaces, when it is empty."""
+        return all(self._watches[path].closed_since is None for path in _paths_of(namespace))
 
     async def wait(self, patience: float) -> bool:
         """Wait until each watch was open once or is refused, but not for ever; tell whether that is so."""

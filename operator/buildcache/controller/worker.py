@@ -9,18 +9,21 @@ import asyncio
 import collections
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Executor
 from typing import Protocol
 
 from .metrics import Metrics
-from .objects import Key, KindName, version_of
+from .objects import Key, KindName, identity, version_of
 from .passes import Done, Verdict
-from .queue import WorkQueue
+from .queue import Limits, WorkQueue
 from .store import Store
 from .supervision import Supervisor
 
 logger = logging.getLogger(__name__)
+
+EVERYWHERE = ""
+"""For `Lane.open`: all namespaces."""
 
 LONGEST_REFUSED = 60.0
 """Seconds between tries while the API server does not take our writes, or while a bug is there (F09 and F13)."""
@@ -41,7 +44,7 @@ class MakesPasses(Protocol):
 class Lane:
     """One kind's queue and workers. `settled` hears of every pass that has ended, to wake whom it concerns.
 
-    No more than `routine` of the workers are busy with what is not new.
+    No more than `limits` of the workers are busy with the keys of one bulkhead. Nothing is worked on before `open`.
     """
 
     def __init__(
@@ -52,7 +55,8 @@ class Lane:
         store: Store,
         executor: Executor,
         workers: int,
-        routine: int,
+        limits: Limits,
+        bulkhead: Callable[[Key], Hashable],
         metrics: Metrics,
         settled: Callable[[Key, Done], None],
     ) -> None:
@@ -63,13 +67,20 @@ class Lane:
         self._workers = workers
         self._metrics = metrics
         self._settled = settled
-        self._queue: WorkQueue[Key] = WorkQueue(random.random, routine)
+        self._open: set[str] = set()
+        self._queue: WorkQueue[Key] = WorkQueue(
+            random.random,
+            limits,
+            bulkhead=bulkhead,
+            namespace=lambda key: key.namespace,
+            is_open=self._is_open,
+            age=self._created,
+        )
         self._dealt_with: dict[Key, str] = {}
         self._hurries: dict[Key, int] = {}
         self._idle: collections.deque[asyncio.Future[None]] = collections.deque()
         self._alarm: asyncio.TimerHandle | None = None
         self._stopping = False
-        self._opened = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     def add(self, key: Key, *, urgent: bool = True, forced: bool = False) -> None:
@@ -87,20 +98,33 @@ class Lane:
         return self._queue.depth()
 
     def start(self, supervisor: Supervisor) -> None:
-        """Make the workers; they wait for `open`."""
+        """Make the workers."""
         self._tasks = [
             supervisor.start(f"{self.kind} worker {number}", self._work, group=f"{self.kind} workers")
             for number in range(self._workers)
         ]
 
-    def open(self) -> None:
-        """Let them work. Before, keys only gather."""
-        self._opened.set()
+    def open(self, namespace: str) -> None:
+        """Let them work on the objects of a namespace, or EVERYWHERE. Before, and after `close`, keys only gather."""
+        self._open.add(namespace)
+        self._queue.sort()
+        self._wake()
+
+    def close(self, namespace: str) -> None:
+        """Begin no more passes there; those under way end."""
+        self._open.discard(namespace)
+        self._queue.sort()
+
+    def _created(self, key: Key) -> str:
+        body = self._store.get(key)
+        return str(body["metadata"].get("creationTimestamp", "")) if body is not None else ""
+
+    def _is_open(self, key: Key) -> bool:
+        return EVERYWHERE in self._open or key.namespace in self._open
 
     async def stop(self, patience: float) -> bool:
         """Take no more keys and wait for the passes under way; tell whether all of them have ended."""
         self._stopping = True
-        self._opened.set()
         for idle in self._idle:
             if not idle.done():
                 idle.set_result(None)
@@ -115,7 +139,6 @@ class Lane:
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
-        await self._opened.wait()
         while not self._stopping:
             taken = self._queue.take(loop.time())
             if taken is None:
@@ -132,7 +155,11 @@ class Lane:
                 delay = self._queue.retry(key, loop.time(), longest=LONGEST_REFUSED)
                 logger.exception(
                     "unhandled error beside a pass; trying again",
-                    extra={"object": str(key), "error": f"{type(error).__name__}: {error}", "seconds": round(delay, 1)},
+                    extra={
+                        "object": identity(key, self._store.get(key)),
+                        "error": f"{type(error).__name__}: {error}",
+                        "seconds": round(delay, 1),
+                    },
                 )
             finally:
                 self._queue.done(key)
@@ -172,7 +199,11 @@ class Lane:
                 delay = self._queue.retry(key, now, longest=LONGEST_REFUSED, at_least=done.at_least)
                 logger.warning(
                     "could not write to Kubernetes; trying again",
-                    extra={"object": str(key), "error": done.message, "seconds": round(delay, 1)},
+                    extra={
+                        "object": identity(key, done.body or self._store.get(key)),
+                        "error": done.message,
+                        "seconds": round(delay, 1),
+                    },
                 )
         if self._store.get(key) is None:
             # Finished or gone: nothing of it is kept, whatever the pass asked for.
@@ -215,7 +246,8 @@ class Lane:
         self._set_alarm()
 
     def _set_alarm(self) -> None:
-        due = self._queue.next_due()
+        # Without an idle worker there is nobody to wake: whoever is done next looks at what is due.
+        due = self._queue.next_due() if self._idle else None
         if self._alarm is not None:
             if due is not None and not self._alarm.cancelled() and self._alarm.when() == due:
                 return

@@ -22,6 +22,8 @@ from .patches import hold_patch, merge_patch, release_patch, status_patch, witho
 UNFINISHED = f"!{FINISHED_LABEL}"
 """Label selector of the Builds that anything is still to be done for."""
 
+EVENTS = ("events.k8s.io", "v1")
+
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 
@@ -155,6 +157,25 @@ class Writer:
                 token = (result.body.get("metadata") or {}).get("continue") or ""
                 if not token:
                     break
+
+    def post_event(self, body: Mapping[str, Any]) -> Result:
+        """Create an Event; a conflict says that it exists."""
+        create = self._api.create_namespaced_custom_object
+        namespace = body["metadata"]["namespace"]
+        return self._call(create, *EVENTS, namespace, "events", body, _request_timeout=TIMEOUT)
+
+    def repeat_event(self, namespace: str, name: str, series: Mapping[str, Any]) -> Result:
+        """Count an Event once more."""
+        return self._call(
+            self._api.patch_namespaced_custom_object,
+            *EVENTS,
+            namespace,
+            "events",
+            name,
+            {"series": series},
+            _content_type=MERGE_PATCH,
+            _request_timeout=TIMEOUT,
+        )
 
     def missing_kinds(self) -> tuple[str, ...] | Refused:
         """Return the CRDs that the API server does not serve, in the version that this operator speaks."""

@@ -10,7 +10,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 _FORGOTTEN = timedelta(seconds=60)
-"""A turn that was not taken for so long is nobody's any more."""
+"""A turn that was not taken for so long after it had come is nobody's any more."""
+
+_ENOUGH = 1 - 1e-9
+"""Of a token: sums of fractions are never quite one."""
 
 
 class Bucket:
@@ -21,7 +24,8 @@ class Bucket:
         self._burst = burst
         self._tokens = burst
         self._filled: datetime | None = None
-        self._promised: dict[str, datetime] = {}
+        # Who waits for a turn, by tenant, each with the time that it was told; the tenant whose turn is next is the first.
+        self._waiting: dict[str, dict[str, datetime]] = {}
 
     def take(self, now: datetime) -> bool:
         """Make a call now, if one is free."""
@@ -31,36 +35,50 @@ class Bucket:
         self._tokens -= 1
         return True
 
-    def reserve(self, key: str, now: datetime) -> float:
+    def reserve(self, key: str, now: datetime, tenant: str = "") -> float:
         """Return 0 when the call of `key` may be made now, else the seconds until its turn: ask again then.
 
-        Turns are given in the order in which they were first asked for.
+        The tenants take turns, and those of one are in the order in which they first asked. So a turn may come later than was said, when
+        another tenant has come since, but never later than if that one had been there from the beginning.
         """
-        due = self._promised.get(key)
-        if due is not None and due - now <= timedelta(seconds=(len(self._promised) + 1) / self._rate):
-            if now < due:
-                return (due - now).total_seconds()
-            del self._promised[key]
-            return 0.0
-        # A turn further away than all turns together means that the clock was set back.
         self._fill(now)
-        self._tokens -= 1
-        if self._tokens >= 0:
-            self._promised.pop(key, None)
+        before = self._before(key, tenant)
+        missing = before + 1 - self._tokens
+        if missing <= 1 - _ENOUGH:
+            self._tokens -= 1
+            mine = self._waiting.pop(tenant, {})
+            mine.pop(key, None)
+            if mine:
+                self._waiting[tenant] = mine
             return 0.0
-        wait = -self._tokens / self._rate
-        self._promised[key] = now + timedelta(seconds=wait)
+        wait = missing / self._rate
+        self._waiting.setdefault(tenant, {})[key] = now + timedelta(seconds=wait)
         return wait
+
+    def _before(self, key: str, tenant: str) -> int:
+        """How many calls come before that of `key`."""
+        mine = self._waiting.get(tenant, {})
+        place = next((number for number, each in enumerate(mine) if each == key), len(mine))
+        before, earlier = place, 1
+        for name, keys in self._waiting.items():
+            if name == tenant:
+                earlier = 0
+            else:
+                # As many as there are rounds before ours, and one more of those that come before us in each.
+                before += min(len(keys), place + earlier)
+        return before
 
     def _fill(self, now: datetime) -> None:
         passed = (now - self._filled).total_seconds() if self._filled is not None else 0.0
-        if self._filled is not None and passed < 0:
+        if passed < 0:
             # The clock was set back: nothing is known of the time between.
-            self._tokens = min(self._burst, max(0.0, self._tokens))
-            self._promised.clear()
+            self._waiting.clear()
         self._filled = now
         self._tokens = min(self._burst, self._tokens + max(0.0, passed) * self._rate)
-        for key, due in list(self._promised.items()):
-            if now - due < _FORGOTTEN:
-                break
-            del self._promised[key]
+        for tenant, keys in list(self._waiting.items()):
+            for key, due in list(keys.items()):
+                if now - due < _FORGOTTEN:
+                    break
+                del keys[key]
+            if not keys:
+                del self._waiting[tenant]

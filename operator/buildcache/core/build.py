@@ -128,6 +128,10 @@ class StartTask:
     """Where a task of this Build may be found that was started before: with the scope, or without."""
     request: Mapping[str, Any]
     cache: CacheChoice
+    namespace: str
+    """The Build's: where tasks are started no faster than AWS allows, namespaces take turns."""
+    created: datetime
+    """The Build's creation: where ECS has no room, the oldest is first."""
     log_group: str = ""
     """Where the task writes."""
     not_yet: Wait | None = None
@@ -210,6 +214,8 @@ def admit(
         families=tuple(families),
         request=request,
         cache=_choose(build, cache, offered, resolved.flags, mount),
+        namespace=build.metadata.namespace,
+        created=created_at(build.metadata, now),
         log_group=published_log_group(cache) or log_group_name(owner),
         not_yet=_wait_for_scope(mount, build, now),
     )

@@ -161,6 +161,12 @@ def stopping(status: BuildStatus, reason: Reason, at: Stamp) -> BuildStatus:
     return pending(status, Reason.CANCELLING, f"the task is being stopped: {WHY[reason]}", at)
 
 
+def going_on(status: BuildStatus, task: Task, at: Stamp) -> BuildStatus:
+    """Withdraw the note that the attempt's task shall stop."""
+    last = status.attempts[-1]
+    return followed(with_attempt(status, last.model_copy(update={"stop_request": None})), task, at)
+
+
 def retrying(
     status: BuildStatus, task: Task, failure: Failed, limit: int, at: Stamp, cluster_arn: str | None = None
 ) -> BuildStatus:

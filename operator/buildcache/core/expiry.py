@@ -1,4 +1,4 @@
-"""When a finished Build is to be deleted: `spec.ttlAfterFinished`. Pure; asked by the shell, since no pass sees a finished Build."""
+"""What is still done for a finished Build, which no pass sees: it is deleted in time, and a change of its spec is observed. Pure."""
 
 from __future__ import annotations
 
@@ -42,3 +42,19 @@ def expires_at(body: Mapping[str, Any]) -> datetime | None:
         return ended + timedelta(seconds=length) if length else None
     except OverflowError:
         return None
+
+
+def keep_finished(cache: Mapping[str, Any] | None) -> int | None:
+    """How many finished Builds of a BuildCache stay, by its body; None: all, also when it cannot be read."""
+    limits = ((cache or {}).get("spec") or {}).get("limits") or {}
+    value = limits.get("keepFinishedBuilds") if isinstance(limits, Mapping) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 1 else None
+
+
+def observed(body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The status of a finished Build whose spec was changed since: the change is seen, and alters nothing. None: there is nothing new."""
+    status, generation = dict(body.get("status") or {}), body["metadata"].get("generation")
+    if not isinstance(generation, int) or status.get("observedGeneration") == generation:
+        return None
+    conditions = [{**each, "observedGeneration": generation} for each in status.get("conditions") or ()]
+    return {**status, "observedGeneration": generation, "conditions": conditions}

@@ -30,6 +30,10 @@ WHY = {
 }
 
 
+TIMEOUTS = frozenset({Reason.START_TIMEOUT, Reason.RUN_TIMEOUT})
+"""Reasons that depend on the clock: looked at again before StopTask."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """The reason to stop the task now, or the time until the next deadline."""

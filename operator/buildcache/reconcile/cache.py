@@ -229,7 +229,7 @@ class CacheReconciler:
                 wait = parts.apply(clients, action)
             except Trouble as error:
                 logger.warning(
-                    "action failed", extra=_about(cache, action=type(action).__name__, part=part, error=error)
+                    "action failed", extra={"action": type(action).__name__, "part": part, "error": str(error)}
                 )
                 trouble = trouble or error
                 pauses.append(_pause(error, interval))
@@ -239,7 +239,7 @@ class CacheReconciler:
                 stuck.add(part)
                 continue  # a person must act for this part; the others need not wait for that
             if wait is None:
-                logger.info("applied action", extra=_about(cache, action=type(action).__name__, part=part))
+                logger.info("applied action", extra={"action": type(action).__name__, "part": part})
                 applied.append(action)
             else:
                 waiting.append(wait.message)
@@ -279,7 +279,7 @@ class CacheReconciler:
         if trouble.reason is Reason.INVALID_SPEC:
             # A look sends names and ids, nothing that a person could correct in the spec.
             trouble = Unavailable(trouble.message, operation=trouble.operation, resource=trouble.resource)
-        logger.warning("could not read the AWS parts", extra=_about(cache, error=trouble))
+        logger.warning("could not read the AWS parts", extra={"error": str(trouble)})
         return Pass(trouble=trouble), _pause(trouble, interval)
 
     def _numbers(self, cache: BuildCache, look: _Look, now: datetime) -> Outcome:
@@ -388,6 +388,8 @@ class CacheReconciler:
         return usage(self._view.builds_of(cache.metadata.namespace, cache.metadata.name))
 
     def _efficiency(self, cache: BuildCache) -> Efficiency:
+        if cache.status.efficiency is not None and not self._view.knows_history():
+            return cache.status.efficiency  # the finished Builds of before are not listed yet
         return efficiency(self._view.finished_of(cache.metadata.namespace, cache.metadata.name))
 
 
@@ -439,8 +441,3 @@ def _former_file_system(cache: BuildCache, want: DesiredCache) -> str | None:
     """The file system that the status tells of while the spec has none; only where ours are is looked at, so a lie does no harm."""
     known = cache.status.file_system
     return known.id if known and want.file_system is None and want.given_file_system is None else None
-
-
-def _about(cache: BuildCache, **fields: object) -> Mapping[str, Any]:
-    named = {"namespace": cache.metadata.namespace, "buildcache": cache.metadata.name}
-    return named | {key: str(value) for key, value in fields.items()}

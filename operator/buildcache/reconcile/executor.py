@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from buildcache.core.status import Reason
 from buildcache.core.task_state import Described, Task, TaskRef
 from buildcache.core.tasks import BUILD, REPORT
 
+from .capacity import Capacity, Size
 from .poller import Place, Poller, Sighting
 from .reports import Reports
 
@@ -71,27 +73,39 @@ class Executor(Protocol):
         ...
 
 
+_FULL = "the cluster has no room for another task of this size; Builds that are older wait for it too, and come first"
+
+
 class EcsExecutor:
-    """Tasks on ECS. `poller`, which the shell runs, is what looks at them."""
+    """Tasks on ECS. The shell runs `poller`, which looks at them, and wakes those whose turn it is by `capacity`."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._reports = Reports(self._search)
-        self.poller = self._poller = Poller(self._describe, self._reports.ended)
+        self.capacity = self._capacity = Capacity()
+        self.poller = self._poller = Poller(self._describe, self._reports.ended, self._capacity.freed)
         self._lock = threading.Lock()
         self._starts: dict[tuple[str, str], Bucket] = {}
         self._stops: dict[str, Bucket] = {}
 
     def start(self, task: StartTask, uid: str, now: datetime) -> Task | Refused:
         """RunTask, when it is its turn."""
-        launch_type = task.executor.launch_type
+        launch_type, size = task.executor.launch_type, _size(task)
+        wait = self._capacity.wait(size, uid, task.created, now)
+        if wait is not None:
+            return Refused(Reason.WAITING_FOR_CAPACITY, _FULL, wait)
         with self._lock:
             bucket = self._starts.setdefault((task.region, launch_type), Bucket(*STARTS[launch_type]))
-            wait = bucket.reserve(uid, now)
+            wait = bucket.reserve(uid, now, task.namespace)
         if wait > 0:
             return Refused(Reason.THROTTLED, "tasks are started as fast as AWS allows, in their order", wait)
         answer = tasks.run_task(self._session.region(task.region).ecs, task.request)
-        if isinstance(answer, Task) and (ref := TaskRef.parse(answer.arn)) is not None:
+        if isinstance(answer, Refused):
+            if answer.reason is Reason.WAITING_FOR_CAPACITY:
+                return replace(answer, retry_after=self._capacity.refused(size, uid, task.created, now))
+            return answer
+        self._capacity.placed(size, uid, now)
+        if (ref := TaskRef.parse(answer.arn)) is not None:
             if answer.started_by == uid:
                 self._poller.told(answer, place(ref), uid, now)
             else:
@@ -118,6 +132,8 @@ class EcsExecutor:
         task = tasks.stop_task(self._session.region(ref.region).ecs, ref.cluster, ref.arn, reason)
         if task is not None:
             self._poller.told(task, place(ref), uid, now)
+            if task.phase == "Stopped":
+                self._capacity.freed(ref.region, ref.cluster, now)
         return 0.0
 
     def report(self, ref: TaskRef, group: str) -> Report | None:
@@ -151,6 +167,13 @@ class EcsExecutor:
 
     def _search(self, region: str, group: str, streams: Sequence[str], since: datetime) -> Mapping[str, Sequence[str]]:
         return task_logs.search(self._session.region(region).logs, group, streams, since)
+
+
+def _size(task: StartTask) -> Size:
+    executor = task.executor
+    providers = ",".join(sorted(each.name for each in executor.capacity_providers))
+    where = cluster_of(task.cluster_arn)
+    return Size(*where, providers or executor.launch_type, executor.platform, executor.cpu, executor.memory)
 
 
 def place(ref: TaskRef) -> Place:

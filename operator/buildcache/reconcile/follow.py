@@ -65,7 +65,7 @@ class Follower:
         self._executor.forget(ref, case.uid)
         logger.info(
             "task ended",
-            extra={"build": case.uid, "task": ref.arn, "reason": failure.reason if failure else "Completed"},
+            extra={"task": ref.arn, "reason": failure.reason if failure else "Completed"},
         )
         if failure is None:
             return ended(build_end.succeeded(status, case.build, evidence, case.at))
@@ -86,16 +86,23 @@ class Follower:
             if wish.reason is not None:
                 return changed(status, build_status.stopping(status, wish.reason, case.at), again_after=0)
             return changed(status, build_status.followed(status, task, case.at), again_after=wish.again_after)
+        if reason in intent.TIMEOUTS and task.desired_status != "STOPPED" and not self._is_over(case, task):
+            # The clock that found the timeout over was wrong, or the timeout has been raised.
+            told = build_status.going_on(status, task, case.at)
+            return changed(status, told, again_after=0)
         told = build_status.stopping(status, reason, case.at)
         if task.desired_status == "STOPPED":
             return changed(status, told, again_after=STOPPING_PERIOD)
-        logger.info("stopping task", extra={"build": case.uid, "task": ref.arn, "why": reason.value})
+        logger.info("stopping task", extra={"task": ref.arn, "why": reason.value})
         try:
             wait = self._executor.stop(ref, case.uid, f"{intent.STOPPED_BY}{intent.WHY[reason]}", case.now)
         except (Denied, Rejected) as error:
             told = build_status.pending(status, Reason.CANCELLING, one_line(str(error), MESSAGE), case.at)
             return changed(status, told, again_after=TROUBLE_PERIOD)
         return changed(status, told, again_after=wait or self._until_stopped(case, ref))
+
+    def _is_over(self, case: Case, task: Task) -> bool:
+        return intent.wish(case.build, case.cache, task, case.now).reason is not None
 
     def _until_stopped(self, case: Case, ref: TaskRef) -> float:
         """StopTask may answer that the task has stopped already."""

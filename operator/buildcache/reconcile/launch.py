@@ -199,7 +199,7 @@ class Launcher:
         )
 
     def _found(self, case: Case, step: StartTask, task: Task) -> Outcome:
-        logger.info("found task", extra={"build": case.uid, "task": task.arn})
+        logger.info("found task", extra={"task": task.arn})
         return changed(case.status, build_status.launched(case.status, case.build, step, task, case.at), again_after=0)
 
     def _run(self, case: Case, step: StartTask) -> Outcome:
@@ -214,7 +214,7 @@ class Launcher:
         if isinstance(answer, Refused):
             return self._not_now(case, answer)
         self._search.started(case.uid, answer.arn)
-        logger.info("started task", extra={"build": case.uid, "task": answer.arn})
+        logger.info("started task", extra={"task": answer.arn})
         launched = build_status.launched(case.status, case.build, step, answer, case.at)
         if answer.phase == "Stopped":
             # The same request again, after a crash, may be answered with a task that has stopped: no poll will tell of it.
@@ -239,16 +239,17 @@ class Launcher:
         if case.now - unlaunched_at(case.build, case.now) >= TOKEN_LIFE / 2:
             # ECS has just said that there is no task: noted now and then, so that a restart finds a note that is young.
             told = build_status.recorded(told, case.at)
-        return changed(case.status, told, failed=True)
+        return changed(case.status, told, again_after=answer.retry_after, failed=answer.retry_after is None)
 
     def _queue(self, case: Case, answer: Refused, again_after: float) -> Outcome:
         """ECS was not asked: it is not this Build's turn yet. Short waits are not worth a write."""
-        if overdue(case.build, case.now) >= 0:
+        left = -overdue(case.build, case.now)
+        if left <= 0:
             return self._give_up(case, unplaced(case.build, answer.reason, answer.message))
         told = case.status
         if again_after >= TOLD_AFTER:
             told = build_status.pending(told, answer.reason, answer.message, case.at)
-        return changed(case.status, told, again_after=again_after)
+        return changed(case.status, told, again_after=min(again_after, left))
 
     def _refused(self, case: Case, error: Denied | Rejected) -> Outcome:
         """A person must change something, and may do so within timeouts.start."""

@@ -1,13 +1,14 @@
 """One poller for all tasks that run: DescribeTasks in batches, and which Builds have news. The only reader of running tasks.
 
-The shell calls `poll` in a worker thread whenever `next_in` says so and queues the Builds that it names; their passes read what was seen
-with `latest`. Knows neither a clock nor an event loop: time is an argument. Nothing to follow: no call.
+`controller/polling.py` calls `poll` for each region in a thread of its own whenever `next_in` says so; the Builds that it names are queued,
+and their passes read what was seen with `latest`. Knows neither a clock nor an event loop: it is given the time, and a poll, which may
+wait for AWS, a clock. Nothing to follow: no call.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -30,6 +31,9 @@ FIRST = 1.0
 LOOKS = (5.0, 25.0)
 """DescribeTasks a second and at once, for each region: a quarter of what the account has. Enough for 2,500 tasks every SLOW seconds."""
 
+LIMIT = timedelta(seconds=30)
+"""A poll that has taken so long leaves what is left to the next one: the news that it has are worth more."""
+
 _PAUSE, _LONGEST_PAUSE = timedelta(seconds=5), timedelta(seconds=60)
 """After a failed look: doubled with each further one."""
 
@@ -38,9 +42,13 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 _FORGET = timedelta(hours=1)
 """A task that has stopped, or is missing, and that no pass asked about for so long: its Build is gone."""
 
+Clock = Callable[[], datetime]
+
 Describe = Callable[[str, str, Sequence[str]], Described]
 """Region, cluster, ARNs → what ECS says. Raises Unavailable, Denied or Rejected."""
 
+Freed = Callable[[str, str, datetime], None]
+"""Region and cluster in which a task was found stopped; called before the keys are returned."""
 
 Ended = Callable[[Sequence[str], datetime], None]
 """ARNs of tasks that were found stopped and have reported; called before the keys of their Builds are returned."""
@@ -99,11 +107,14 @@ class _Watched:
 class Poller:
     """Thread-safe. Keys are the UIDs of Builds; a task may have several, of which a pass trusts only its owner."""
 
-    def __init__(self, describe: Describe, ended: Ended | None = None) -> None:
+    def __init__(self, describe: Describe, ended: Ended | None = None, freed: Freed | None = None) -> None:
         self._describe = describe
         self._ended = ended
+        self._freed = freed
         self._lock = threading.Lock()
         self._tasks: dict[str, _Watched] = {}
+        self._regions: dict[str, dict[str, _Watched]] = {}
+        """The same tasks, by region."""
         self._looks: dict[str, Bucket] = {}
 
     def latest(self, arn: str, place: Place, key: str, now: datetime) -> Sighting:
@@ -124,45 +135,56 @@ class Poller:
             if watched is not None:
                 watched.keys.discard(key)
                 if not watched.keys:
-                    del self._tasks[arn]
+                    self._drop(arn)
 
-    def next_in(self) -> float | None:
-        """Return the seconds from one poll to the next, None when there is nothing to follow."""
+    def next_in(self) -> Mapping[str, float]:
+        """Return the seconds from the end of one poll to the next, for each region with tasks to follow."""
+        pauses: dict[str, float] = {}
         with self._lock:
-            running = [watched for watched in self._tasks.values() if not watched.stopped()]
-        if not running:
-            return None
-        return FIRST if any(watched.is_unknown() for watched in running) else _period(len(running))
+            for region, tasks in self._regions.items():
+                running = [watched for watched in tasks.values() if not watched.stopped()]
+                if running:
+                    early = any(watched.is_unknown() for watched in running)
+                    pauses[region] = FIRST if early else _period(len(running))
+        return pauses
 
-    def poll(self, now: datetime) -> list[str]:
-        """Look at all tasks that have not stopped, or at those that nobody has looked at; return the keys of those with news."""
+    def poll(self, region: str, now: Clock) -> list[str]:
+        """Look at all tasks of a region that have not stopped, or at those that nobody has looked at; return the keys of those with news.
+
+        Once ECS does not answer, the others are left to the next poll: it would not answer for them either, a timeout later.
+        """
+        began = now()
         with self._lock:
-            self._prune(now)
+            self._prune(region, began)
+            tasks = self._regions.get(region, {})
             # A look that comes early for tasks that nobody knows is for these alone.
-            early = any(watched.is_unknown() for watched in self._tasks.values())
+            early = any(watched.is_unknown() for watched in tasks.values())
             due: dict[Place, list[str]] = {}
             # Who was looked at longest ago comes first: with more tasks than there are calls, all have their turn.
-            for arn, watched in sorted(self._tasks.items(), key=lambda item: item[1].looked_at):
-                if not watched.stopped() and watched.is_due(now) and (watched.is_unknown() or not early):
+            for arn, watched in sorted(tasks.items(), key=lambda item: item[1].looked_at):
+                if not watched.stopped() and watched.is_due(began) and (watched.is_unknown() or not early):
                     due.setdefault(watched.place, []).append(arn)
         before = set().union(*due.values())
         news: dict[str, None] = {}
-        for place, arns in due.items():
-            for batch in _batches(arns):
-                if not self._may_look(place, batch, now):
+        try:
+            for place, batch in ((place, batch) for place, arns in due.items() for batch in _batches(arns)):
+                if now() - began >= LIMIT or not self._may_look(place, batch, now()):
                     break
-                news |= dict.fromkeys(self._look(place, batch, now))
+                self._look(place, batch, now, news)
+        except Unavailable:
+            pass  # noted for the tasks that were asked about
+        stopped = self._stopped(before)
+        if self._freed is not None:
+            for place in {watched.place for watched in stopped}:
+                self._freed(place.region, place.cluster, now())
         if self._ended is not None and news:
-            self._ended(self._reported(before), now)
+            self._ended(_reported(stopped), now())
         return list(news)
 
-    def _reported(self, arns: Iterable[str]) -> list[str]:
-        """Of these, the tasks that have stopped and whose report is on its way or there."""
+    def _stopped(self, arns: Iterable[str]) -> list[_Watched]:
         with self._lock:
-            tasks = [watched.task for arn in arns if (watched := self._tasks.get(arn)) is not None]
-        return [
-            task.arn for task in tasks if task is not None and task.phase == "Stopped" and task.exit_code(REPORT) == 0
-        ]
+            known = [watched for arn in arns if (watched := self._tasks.get(arn)) is not None]
+            return [watched for watched in known if watched.stopped()]
 
     def _may_look(self, place: Place, batch: Sequence[str], now: datetime) -> bool:
         with self._lock:
@@ -173,30 +195,31 @@ class Poller:
                     watched.looked_at = now
             return True
 
-    def _look(self, place: Place, arns: Sequence[str], now: datetime) -> list[str]:
-        """One DescribeTasks, or more when ECS refuses the whole batch for the sake of one id."""
+    def _look(self, place: Place, arns: Sequence[str], now: Clock, news: dict[str, None]) -> None:
+        """One DescribeTasks, or more when ECS refuses the whole batch for the sake of one id. Adds the keys of those with news."""
         try:
             described = self._describe(place.region, place.cluster, arns)
         except Unavailable:
-            return self._failed(arns, "", now)
+            self._failed(arns, "", now(), news)
+            raise
         except Denied as denied:
-            return self._failed(arns, str(denied), now)
+            return self._failed(arns, str(denied), now(), news)
         except Rejected as rejected:
             if len(arns) == 1 or rejected.reason is Reason.CLUSTER_NOT_FOUND:
-                return self._failed(arns, str(rejected), now)
+                return self._failed(arns, str(rejected), now(), news)
             half = len(arns) // 2
-            return self._look(place, arns[:half], now) + self._look(place, arns[half:], now)
+            self._look(place, arns[:half], now, news)
+            return self._look(place, arns[half:], now, news)
+        at = now()
         with self._lock:
-            news: list[str] = []
             for task in described.tasks:
                 watched = self._tasks.get(task.arn)
-                if watched is not None and self._see(watched, task, now):
-                    news += watched.keys
+                if watched is not None and self._see(watched, task, at):
+                    news |= dict.fromkeys(watched.keys)
             for arn in described.missing:
                 watched = self._tasks.get(arn)
-                if watched is not None and self._miss(watched, now):
-                    news += watched.keys
-            return news
+                if watched is not None and self._miss(watched, at):
+                    news |= dict.fromkeys(watched.keys)
 
     # With the lock held
 
@@ -204,6 +227,7 @@ class Poller:
         watched = self._tasks.get(arn)
         if watched is None:
             watched = self._tasks[arn] = _Watched(place, set(), now)
+            self._regions.setdefault(place.region, {})[arn] = watched
         watched.keys.add(key)
         watched.asked_at = now
         return watched
@@ -225,8 +249,7 @@ class Poller:
         watched.missing_since = watched.missing_since or now
         return _gist(before) != _gist(watched.sighting())
 
-    def _failed(self, arns: Iterable[str], trouble: str, now: datetime) -> list[str]:
-        news: list[str] = []
+    def _failed(self, arns: Iterable[str], trouble: str, now: datetime, news: dict[str, None]) -> None:
         with self._lock:
             for arn in arns:
                 watched = self._tasks.get(arn)
@@ -236,14 +259,25 @@ class Poller:
                 watched.resume_at = now + watched.pause
                 if trouble and trouble != watched.trouble:
                     watched.trouble = trouble
-                    news += watched.keys
-        return news
+                    news |= dict.fromkeys(watched.keys)
 
-    def _prune(self, now: datetime) -> None:
-        for arn, watched in list(self._tasks.items()):
+    def _prune(self, region: str, now: datetime) -> None:
+        for arn, watched in list(self._regions.get(region, {}).items()):
             over = watched.stopped() or watched.missing_since is not None
             if over and now - watched.asked_at >= _FORGET:
-                del self._tasks[arn]
+                self._drop(arn)
+
+    def _drop(self, arn: str) -> None:
+        region = self._tasks.pop(arn).place.region
+        del self._regions[region][arn]
+        if not self._regions[region]:
+            del self._regions[region]
+
+
+def _reported(stopped: Iterable[_Watched]) -> list[str]:
+    """Of these tasks, the ones whose report is on its way or there."""
+    tasks = [watched.task for watched in stopped]
+    return [task.arn for task in tasks if task is not None and task.exit_code(REPORT) == 0]
 
 
 def _period(running: int) -> float:

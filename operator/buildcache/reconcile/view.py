@@ -31,3 +31,7 @@ class View(Protocol):
     def finished_of(self, namespace: str, cache_name: str) -> Sequence[Finished]:
         """Return up to 50 summaries of finished Builds of that cache, newest last."""
         ...
+
+    def knows_history(self) -> bool:
+        """Tell whether `finished_of` knows what was before this process began: not in its first seconds."""
+        ...

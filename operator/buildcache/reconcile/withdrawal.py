@@ -86,7 +86,7 @@ class Withdrawal:
             return status, None
         wait = 0.0
         if task.desired_status != "STOPPED":
-            logger.info("stopping task", extra={"build": uid, "task": ref.arn, "why": why})
+            logger.info("stopping task", extra={"task": ref.arn, "why": why})
             wait = self._executor.stop(ref, uid, f"{STOPPED_BY}{why}", at.now)
             seen = self._executor.observe(ref, uid, at.now).seen
             if isinstance(seen, Task) and seen.phase == "Stopped":
