@@ -10,9 +10,9 @@ import os
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import quantiles
@@ -20,10 +20,10 @@ from typing import Any
 
 from kubernetes import client, config
 from rich.console import Console
-from rich.table import Table
 
 from buildcache.api.meta import FINISHED_LABEL
-from lab import outside
+from lab import bench_fairness, bench_memory, outside
+from lab.bench_board import Board, wait
 from lab.lab import Lab
 from lab.outside import condition, control
 
@@ -60,27 +60,6 @@ BUCKET = (25.0, 80.0)
 """RunTask on EC2 a second and at once, as the operator limits itself."""
 
 
-@dataclass(slots=True)
-class Board:
-    """Lines of the table: what was measured, its value and its target."""
-
-    rows: list[tuple[str, str, str, bool]] = field(default_factory=list)
-
-    def add(self, what: str, value: float, target: float | None, unit: str = "") -> None:
-        """One line; without a target it is only shown."""
-        right = target is None or value <= target
-        self.rows.append((what, f"{value:.1f}{unit}", "" if target is None else f"≤ {target:g}{unit}", right))
-
-    def show(self, console: Console, title: str) -> None:
-        """Print all of it."""
-        table = Table(title=title)
-        for column in ("measure", "value", "target", ""):
-            table.add_column(column, justify="left" if column == "measure" else "right")
-        for what, value, target, right in self.rows:
-            table.add_row(what, value, target, "" if not target else "met" if right else "missed")
-        console.print(table)
-
-
 def main(full: bool = False) -> int:
     """Starts a lab of its own, measures, prints the table; 1 when a target is missed."""
     console = Console()
@@ -89,14 +68,18 @@ def main(full: bool = False) -> int:
     with tempfile.TemporaryDirectory(prefix="buildcache-bench-") as folder:
         lab = Lab(Path(folder), runtime="simulated", progress=lambda line: console.print(f"lab: {line}"))
         try:
-            bench = Bench(lab.start(), console)
+            info = lab.start()
+            bench = Bench(info, console)
             last = bench.steady(load, board)
             if full:
                 bench.finished(board)
                 bench.at_once(board)
                 bench.restart(board)
+            bench_fairness.measure(info, console, board, bench_fairness.FULL if full else bench_fairness.QUICK)
         finally:
             lab.stop()
+    if full:
+        bench_memory.measure(console, board)
     title = f"dispatch: {load.builds} Builds at {load.per_second:g} a second, tasks of {load.task_seconds:g} s"
     board.show(console, title + (f"; then {AT_ONCE} at once" if full else ""))
     console.print(last, highlight=False, soft_wrap=True)
@@ -114,7 +97,7 @@ class Bench:
         self._api.api_client.configuration.connection_pool_maxsize = CREATORS
         self._number = 0
         self._api.create_namespaced_custom_object(*API, "buildcaches", _cache(info))
-        _wait(
+        wait(
             "the BuildCache is Ready",
             self._is_ready,
         )
@@ -127,9 +110,9 @@ class Bench:
         cpu, began = self._cpu(), time.time()
         answered = self._create(load.builds, load.per_second)
         share = 100 * (self._cpu() - cpu) / (time.time() - began)
-        _wait("every Build has a task", lambda: len(self._arrived(since)) >= load.builds, 120)
+        wait("every Build has a task", lambda: len(self._arrived(since)) >= load.builds, 120)
         backlog = max(0.0, max(self._arrived(since)) - max(answered))
-        _wait("every Build has ended", lambda: self._unfinished() == 0, load.task_seconds + 120)
+        wait("every Build has ended", lambda: self._unfinished() == 0, load.task_seconds + 120)
         waits = [max(0.0, (at - when) * 1000) for at, when in zip(self._arrived(since), answered, strict=True)]
         p50, p90, p99 = (quantiles(waits, n=100)[index] for index in (49, 89, 98))
         every = [call["operation"] for call in self._calls(since)]
@@ -166,7 +149,7 @@ class Bench:
         with ThreadPoolExecutor(CREATORS) as creators:
             list(creators.map(partial(self._create_finished, sample["status"]), numbers))
         self._pid = int(control(self._info, "POST", "/operator/start")["pid"])
-        _wait("the operator has listed them", self._is_idle, 120)
+        wait("the operator has listed them", self._is_idle, 120)
         board.add(f"memory with {FINISHED} finished, above empty", self._memory() - self._empty, MEMORY_TARGET, " MiB")
 
     def _create_finished(self, status: Any, number: int) -> None:
@@ -191,7 +174,7 @@ class Bench:
         since = self._next_call()
         began = time.time()
         self._create(AT_ONCE, None)
-        _wait("all of them have a task", lambda: len(self._arrived(since)) >= AT_ONCE, 180)
+        wait("all of them have a task", lambda: len(self._arrived(since)) >= AT_ONCE, 180)
         rate, burst = BUCKET
         board.add(
             f"{AT_ONCE} at once: until the last RunTask",
@@ -213,9 +196,9 @@ class Bench:
         began = time.time()
         self._pid = int(control(self._info, "POST", "/operator/start")["pid"])
         self._create(1, None)
-        _wait("the new Build has a task", lambda: len(self._arrived(since)) >= 1, 60)
+        wait("the new Build has a task", lambda: len(self._arrived(since)) >= 1, 60)
         board.add("restart: process start → RunTask of a new Build", self._arrived(since)[0] - began, 2, " s")
-        _wait("all are followed", lambda: len(self._looks(since)) >= AT_ONCE / 100, 60)
+        wait("all are followed", lambda: len(self._looks(since)) >= AT_ONCE / 100, 60)
         board.add(
             "restart: process start → all running followed", self._looks(since)[AT_ONCE // 100 - 1] - began, 5, " s"
         )
@@ -282,14 +265,6 @@ class Bench:
                     writes += 1
                     conflicts += entry["responseStatus"]["code"] == 409
         return writes, conflicts
-
-
-def _wait(what: str, done: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > deadline:
-            raise SystemExit(f"bench-dispatch: not within {seconds:.0f} s: {what}")
-        time.sleep(0.5)
 
 
 def _cache(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,13 +19,13 @@ def control(info: Mapping[str, Any], method: str, route: str, body: Any = None) 
         return json.loads(answer.read() or b"null")
 
 
-def aws(info: Mapping[str, Any], service: str) -> Any:
-    """A new client of the lab's AWS."""
+def aws(info: Mapping[str, Any], service: str, region: str | None = None) -> Any:
+    """A new client of the lab's AWS, in its own region or another one."""
     client_of: Any = boto3.client  # its types know services by literal name only
     return client_of(
         service,
         endpoint_url=info["aws"],
-        region_name=info["region"],
+        region_name=region or info["region"],
         aws_access_key_id="lab",
         aws_secret_access_key="lab",
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lab.command import Progress, run
 from lab.errors import LabError
+from lab.toolchain.cache import cache_folder, locked
 
 LISTS = Path("/var/lib/apt/lists")
 
@@ -20,6 +21,12 @@ def find(program: str, packages: Sequence[str], progress: Progress) -> Path:
     """The path of `program`, after installing `packages` when it is missing and this machine lets us."""
     if path := _which(program):
         return path
+    # apt takes no second one beside it, and parts of the lab start at the same time.
+    with locked(cache_folder() / ".packages.lock", "Debian packages", progress):
+        return _which(program) or _install(program, packages, progress)
+
+
+def _install(program: str, packages: Sequence[str], progress: Progress) -> Path:
     wanted = " ".join(packages)
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise LabError(

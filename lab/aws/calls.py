@@ -25,6 +25,7 @@ class CallLog:
                 "n": self._next,
                 "service": operation.service,
                 "operation": operation.name,
+                "region": operation.region,
                 "mutating": operation.mutating,
                 "status": None,
                 "at": time.time(),

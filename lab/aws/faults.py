@@ -64,7 +64,7 @@ class Faults:
             self._calls.answered(entry, throttled.status)
             start_response(throttled.status_line, list(throttled.headers))
             return [throttled.body]
-        rule = self._rules.take_fault(operation.name)
+        rule = self._rules.take_fault(operation.name, operation.region)
         if rule is not None:
             answer = self._fault(rule, operation, environ, entry)
             if answer is not None:
@@ -92,6 +92,11 @@ class Faults:
             case "delay":
                 time.sleep(rule.seconds)
                 return None
+            case "hang":
+                # As a blackholed endpoint: no effect and no answer, for as long as the rule is there.
+                while self._rules.is_in_force(rule):
+                    time.sleep(0.2)
+                drop(environ)
             case "reset":
                 drop(environ)
             case "lost":

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-Kind = Literal["throttle", "error", "reset", "lost", "delay", "denied", "failures"]
+Kind = Literal["throttle", "error", "reset", "lost", "delay", "denied", "failures", "hang"]
 When = Literal["before", "after"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 FOR_EVER = -1
@@ -27,11 +27,13 @@ class Rule:
     """error: the AWS error code instead of the service's usual one."""
     status: int | None = None
     """error: the HTTP status instead of the usual one."""
+    region: str | None = None
+    """Only calls to this region; None: to any."""
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Rule:
         """Read one rule; ValueError says what is wrong with it."""
-        unknown = set(data) - {"operation", "kind", "times", "seconds", "reason", "code", "status"}
+        unknown = set(data) - {"operation", "kind", "times", "seconds", "reason", "code", "status", "region"}
         if unknown:
             raise ValueError(f"a fault rule has no field {', '.join(sorted(unknown))}: {dict(data)}")
         operation, kind, times = data.get("operation"), data.get("kind"), data.get("times", 1)
@@ -39,6 +41,8 @@ class Rule:
             raise ValueError(f"a fault rule needs an operation, for example RunTask: {dict(data)}")
         if kind == "failures" and operation != "RunTask":
             raise ValueError("fault kind failures exists for RunTask only: no other operation answers with failures[]")
+        if kind == "hang" and times != FOR_EVER:
+            raise ValueError("fault kind hang lasts until it is deleted: times is -1")
         if not isinstance(times, int) or times == 0 or times < FOR_EVER:
             raise ValueError(f"times is a positive number, or -1 for until deleted, not {times!r}")
         seconds = data.get("seconds", 1.0)
@@ -52,6 +56,7 @@ class Rule:
             reason=data.get("reason") or CAPACITY,
             code=data.get("code"),
             status=data.get("status"),
+            region=data.get("region"),
         )
 
 
@@ -89,17 +94,22 @@ class Rules:
             self._faults.clear()
             self._crashes.clear()
 
-    def take_fault(self, operation: str) -> Rule | None:
-        """Use up one turn of the first rule for this operation."""
+    def take_fault(self, operation: str, region: str | None = None) -> Rule | None:
+        """Use up one turn of the first rule for this operation, in this region."""
         with self._lock:
             for rule in self._faults:
-                if rule.operation in (operation, "*"):
+                if rule.operation in (operation, "*") and rule.region in (None, region):
                     if rule.times != FOR_EVER:
                         rule.times -= 1
                         if rule.times == 0:
                             self._faults.remove(rule)
                     return rule
         return None
+
+    def is_in_force(self, rule: Rule) -> bool:
+        """Tell whether a rule has turns left and was not forgotten."""
+        with self._lock:
+            return rule in self._faults
 
     def take_crash(self, operation: str) -> When | None:
         """Use up the first crash for this operation."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,19 +22,19 @@ from lab import packages
 from lab.command import Progress, run
 from lab.dockerd import label_of, users_docker
 from lab.errors import LabError
-from lab.files import Folder, write_atomically
+from lab.files import PROJECT, Folder, write_atomically
 from lab.images import answers_publicly
 from lab.kind import node_image
 from lab.kind.gate import HERE, Gate, Inside, Network
 from lab.kind.sandbox import Sandbox
-from lab.process import Processes
+from lab.kind.warden import remove_node
+from lab.process import Child, Processes
 from lab.toolchain import ensure
 
 OFFICIAL = "kindest/node:v1.37.0@sha256:a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5"
 """The default of the kind that lab/tools/kind pins."""
 
 SHIM = Path(__file__).parent / "bin"
-CLUSTER_LABEL = "io.x-k8s.kind.cluster"
 NETWORK = "kind"
 API_PORT = 6443
 WAIT = "180s"
@@ -49,6 +50,7 @@ class KindCluster:
         self._gate = gate
         self._progress = progress
         self._sandbox: Sandbox | None = None
+        self._warden: Child | None = None
         self._inside: Inside | None = None
         self._client: docker.DockerClient | None = None
         self._host = ""
@@ -102,6 +104,9 @@ class KindCluster:
             remove_node(self._client, self.name)
             self._client.close()
         self._client = None
+        if self._warden is not None:
+            self._warden.stop()
+            self._warden = None
         if self._sandbox is not None:
             self._sandbox.stop()
             self._sandbox = None
@@ -144,6 +149,8 @@ class KindCluster:
         self._host, self._client = host, client
         write_atomically(record_path(self._folder), json.dumps({"host": host, "name": self.name}))
         remove_node(client, self.name)
+        command = [sys.executable, "-m", "lab.kind.warden", str(os.getpid()), host, self.name]
+        self._warden = self._processes.start("kind-warden", command, cwd=PROJECT)
         return OFFICIAL
 
     def _own(self) -> str:
@@ -231,12 +238,6 @@ def clean(folder: Folder) -> None:
     remove_node(client, record["name"])
     client.close()
     record_path(folder).unlink()
-
-
-def remove_node(client: docker.DockerClient, name: str) -> None:
-    """As `kind delete cluster` does."""
-    for container in client.containers.list(all=True, filters={"label": f"{CLUSTER_LABEL}={name}"}):
-        container.remove(force=True, v=True)
 
 
 def cluster_name(folder: Folder) -> str:

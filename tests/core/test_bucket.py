@@ -75,8 +75,10 @@ def test_c5_tenants_take_turns(keys: list[tuple[str, int]], burst: int) -> None:
         assert len(pending) < before, "a turn in each tenth of a second"
     for place, tenant in enumerate(order):
         rest = order[place + 1 :]
-        between = rest[: rest.index(tenant)] if tenant in rest else []
-        assert len(between) == len(set(between))
+        if tenant in rest:
+            between, later = rest[: rest.index(tenant)], rest[rest.index(tenant) + 1 :]
+            assert len(between) == len(set(between))
+            assert set(later) - {tenant} <= set(between)
 
 
 @given(st.lists(st.tuples(st.floats(0, 2), st.booleans()), max_size=200))

@@ -196,10 +196,12 @@ def test_c5_namespaces_take_turns_in_each_region_and_class_and_their_own_order_i
                 ]
                 assert [key for key in of_class if namespace(key) == f"{place}:{name}"] == mine
             for at, name in enumerate(names):
-                # Until a namespace's next turn none of the others has had two.
+                # Until a namespace's next turn each of the others that wait has had one, and none two.
                 following = names[at + 1 :]
-                until = following[: following.index(name)] if name in following else []
-                assert len(until) == len(set(until))
+                if name in following:
+                    until, later = following[: following.index(name)], following[following.index(name) + 1 :]
+                    assert len(until) == len(set(until))
+                    assert set(later) - {name} <= set(until)
     # Regions take turns too, as long as both have something.
     places = [region(key) for key in order]
     both = min(places.count("here"), places.count("there"))

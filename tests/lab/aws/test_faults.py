@@ -4,8 +4,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import boto3
 import pytest
-from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, ReadTimeoutError
 
 from tests.lab.aws.served import Served, refused, served, unique, until
 
@@ -82,6 +84,21 @@ def test_t41_a_reset_has_no_effect_and_no_answer(aws: Served, operation: str) ->
         OPERATIONS[operation](aws)
     assert [(call["operation"], call["status"]) for call in aws.calls(start)] == [(operation, None)]
     OPERATIONS[operation](aws)
+
+
+def test_c5_one_region_hangs_and_another_answers(aws: Served) -> None:
+    aws.aws.add_faults([{"operation": "*", "kind": "hang", "region": "eu-west-3", "times": -1}])
+    hasty = Config(read_timeout=0.5, retries={"total_max_attempts": 1})
+    session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test")
+    there = session.client("ecs", region_name="eu-west-3", endpoint_url=aws.aws.url, config=hasty)
+    here = aws.client("ecs")
+    with pytest.raises(ReadTimeoutError):
+        there.create_cluster(clusterName="hung")
+    here.create_cluster(clusterName="answered")
+    aws.aws.clear_faults()
+    time.sleep(0.3)  # for what hangs to notice
+    assert there.list_clusters()["clusterArns"] == [], "it had no effect"
+    there.close()
 
 
 def test_t41_a_reset_create_made_nothing(aws: Served) -> None:

@@ -16,6 +16,7 @@ from lab.dockerd import run_folder
 from lab.files import PROJECT, Folder
 from lab.kind import sandbox
 from lab.kind.keeper import CGROUPS
+from lab.kind.warden import CLUSTER_LABEL
 from lab.leftovers import end_leftovers
 from lab.process import start_time
 from tests.lab.world import wait_for
@@ -141,3 +142,24 @@ def test_two_run_side_by_side(owner: Owner, tmp_path: Path, image: Path) -> None
         process.kill()
         process.communicate()
         end_leftovers(other, print)
+
+
+def test_a_node_in_the_users_docker_goes_with_the_lab_that_made_it(owner: Owner) -> None:
+    """The owner's engine plays the user's."""
+    host = f"unix://{run_folder(owner.folder, 'node-engine')}/docker.sock"
+    client = docker.DockerClient(host)
+    for name in ("ours", "theirs"):
+        client.containers.run("idle:1", ["/sleep", "1000"], labels={CLUSTER_LABEL: name}, network="kind", detach=True)
+    lab = subprocess.Popen(["sleep", "1000"])
+    warden = subprocess.Popen([sys.executable, "-m", "lab.kind.warden", str(lab.pid), host, "ours"], cwd=PROJECT)
+    try:
+        assert client.containers.list(filters={"label": f"{CLUSTER_LABEL}=ours"})
+        lab.send_signal(signal.SIGKILL)
+        lab.wait()
+        assert warden.wait(timeout=30) == 0
+    finally:
+        warden.kill()
+        lab.kill()
+    assert not client.containers.list(all=True, filters={"label": f"{CLUSTER_LABEL}=ours"})
+    assert client.containers.list(filters={"label": f"{CLUSTER_LABEL}=theirs"})
+    client.close()
