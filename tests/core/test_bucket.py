@@ -54,6 +54,15 @@ def test_c5_a_crowd_of_one_tenant_costs_another_one_turn() -> None:
     assert bucket.reserve("single", START + at(0.08), "other") == 0.0
 
 
+def test_c5_a_turn_that_is_given_back_is_the_next_ones() -> None:
+    bucket = Bucket(1, 2)
+    for number in range(100):
+        assert bucket.reserve(f"uid-{number}", START) == 0.0
+        bucket.give_back()
+    bucket.give_back()
+    assert [bucket.take(START) for _ in range(3)] == [True, True, False], "and no more than the burst"
+
+
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 30)), min_size=1, unique=True, max_size=60),
     st.integers(1, 5),

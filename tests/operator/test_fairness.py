@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from buildcache.controller.objects import Key
+from buildcache.controller.passes import Done
 from tests.fakes.virtual import VirtualLoop, simulate
 
 from .simulation import World, percentile, uid_of
@@ -113,6 +114,36 @@ def test_c5_a_region_that_hangs_is_asked_by_one_call_at_a_time() -> None:
     first, later = simulate(scenario)
     assert first <= 12
     assert later <= 2, "the trial, and perhaps a write to Kubernetes"
+
+
+def test_c5_builds_in_a_region_that_hangs_back_off_and_say_so_once() -> None:
+    """What the API server and the processor do for them, everyone else waits for."""
+
+    async def scenario(loop: VirtualLoop) -> tuple[int, int]:
+        world = World(loop, HERE, DEAD, takes=lambda uid: 60)
+        dead = world.cache("dead", DEAD, "team-b")
+        async with world.running():
+            await asyncio.sleep(1)
+            world.regions[DEAD].hangs = True
+            for number in range(200):
+                world.build(f"dead-{number}", dead)
+            passes, make = 0, world.shell.builds._passes.make
+
+            def counted(key: Key) -> Done:
+                nonlocal passes
+                passes += 1
+                return make(key)
+
+            world.shell.builds._passes.make = counted  # type: ignore[method-assign]
+            before = world.kube.writes
+            await asyncio.sleep(120)
+            return passes, world.kube.writes - before
+
+    passes, writes = simulate(scenario)
+    assert passes <= 200 * 9, "two minutes of a backoff that doubles from a second"
+    assert writes <= 200 * 3 + 10, (
+        "where the task will be, the finalizer, and that AWS does not answer; beside those of the BuildCache"
+    )
 
 
 @pytest.mark.parametrize("hangs", [False, True])

@@ -238,6 +238,11 @@ def is_full(error: Unavailable) -> bool:
     return any(_code(error) == code and phrase in error.message for code, phrase in _FULL)
 
 
+def is_unasked(error: Unavailable) -> bool:
+    """Whether AWS was not asked, at least not again, because it has not answered other calls."""
+    return isinstance(error.__cause__, CircuitOpen)
+
+
 def _code(error: Exception) -> str:
     cause = error.__cause__
     return str(cause.response.get("Error", {}).get("Code", "")) if isinstance(cause, ClientError) else ""

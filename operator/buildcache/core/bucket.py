@@ -35,6 +35,10 @@ class Bucket:
         self._tokens -= 1
         return True
 
+    def give_back(self) -> None:
+        """The call of which it was the turn was not made after all."""
+        self._tokens = min(self._burst, self._tokens + 1)
+
     def reserve(self, key: str, now: datetime, tenant: str = "") -> float:
         """Return 0 when the call of `key` may be made now, else the seconds until its turn: ask again then.
 

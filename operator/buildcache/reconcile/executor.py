@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
 from buildcache.aws import task_logs, tasks
 from buildcache.aws.clients import Session
+from buildcache.aws.errors import is_unasked
 from buildcache.aws.tasks import Refused
 from buildcache.core import kaniko_log, report
 from buildcache.core.bucket import Bucket
 from buildcache.core.build import StartTask
+from buildcache.core.errors import Unavailable
 from buildcache.core.log_text import tail
 from buildcache.core.report import Report
 from buildcache.core.status import Reason
@@ -99,7 +102,8 @@ class EcsExecutor:
             wait = bucket.reserve(uid, now, task.namespace)
         if wait > 0:
             return Refused(Reason.THROTTLED, "tasks are started as fast as AWS allows, in their order", wait)
-        answer = tasks.run_task(self._session.region(task.region).ecs, task.request)
+        with self._turn(bucket):
+            answer = tasks.run_task(self._session.region(task.region).ecs, task.request)
         if isinstance(answer, Refused):
             if answer.reason is Reason.WAITING_FOR_CAPACITY:
                 return replace(answer, retry_after=self._capacity.refused(size, uid, task.created, now))
@@ -126,10 +130,12 @@ class EcsExecutor:
     def stop(self, ref: TaskRef, uid: str, reason: str, now: datetime) -> float:
         """StopTask. The answer goes to the poller, so that the next pass knows that it was asked for."""
         with self._lock:
-            wait = self._stops.setdefault(ref.region, Bucket(*STOPS)).reserve(uid, now)
+            bucket = self._stops.setdefault(ref.region, Bucket(*STOPS))
+            wait = bucket.reserve(uid, now)
         if wait > 0:
             return wait
-        task = tasks.stop_task(self._session.region(ref.region).ecs, ref.cluster, ref.arn, reason)
+        with self._turn(bucket):
+            task = tasks.stop_task(self._session.region(ref.region).ecs, ref.cluster, ref.arn, reason)
         if task is not None:
             self._poller.told(task, place(ref), uid, now)
             if task.phase == "Stopped":
@@ -161,6 +167,21 @@ class EcsExecutor:
         """Tell the poller."""
         self._reports.forget(ref.arn)
         self._poller.forget(ref.arn, uid)
+
+    @contextmanager
+    def _turn(self, bucket: Bucket) -> Iterator[None]:
+        """A turn is kept for a call that is made only.
+
+        In a region that does not answer Builds would else wait for each other's calls, of which there are none. A pass that waits has not
+        failed, so their backoff would begin anew each time.
+        """
+        try:
+            yield
+        except Unavailable as error:
+            if is_unasked(error):
+                with self._lock:
+                    bucket.give_back()
+            raise
 
     def _describe(self, region: str, cluster: str, arns: Sequence[str]) -> Described:
         return tasks.describe_tasks(self._session.region(region).ecs, cluster, arns)
