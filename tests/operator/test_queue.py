@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from buildcache.controller.queue import LONGEST_BACKOFF, Limits, WorkQueue
+from buildcache.controller.queue import FEW, IN_TROUBLE, LONGEST_BACKOFF, Limits, WorkQueue
 
 KEYS = st.sampled_from(["a/1", "a/2", "b/1", "b/2", "c/1"])
 REGIONS = st.sampled_from(["here", "there"])
-MOST, MOST_ROUTINE = 3, 2
+MOST, MOST_ROUTINE = 4, 3
 
 
 def namespace(key: str) -> str:
@@ -26,7 +26,7 @@ def region(key: str) -> str:
 
 
 def made(random: float) -> WorkQueue[str]:
-    return WorkQueue(lambda: random, Limits(100, MOST_ROUTINE), bulkhead=region, namespace=namespace)
+    return WorkQueue(lambda: random, Limits(100, 2), bulkhead=region, namespace=namespace)
 
 
 class QueueModel(RuleBasedStateMachine):
@@ -52,6 +52,7 @@ class QueueModel(RuleBasedStateMachine):
         self.again_urgent: set[str] = set()
         self.due: dict[str, tuple[float, bool]] = {}
         self.failures: dict[str, int] = {}
+        self.failing: dict[str, set[str]] = {}
 
     def _add(self, key: str, forced: bool, urgent: bool) -> None:
         place, urgents = (self.again, self.again_urgent) if key in self.working else (self.ready, self.urgent)
@@ -69,9 +70,11 @@ class QueueModel(RuleBasedStateMachine):
 
     def _takeable(self, key: str) -> bool:
         place = self.region.get(key, "here")
-        if namespace(key) in self.closed or list(self.working.values()).count(place) >= MOST:
+        few = len(self.failing.get(place, ())) >= IN_TROUBLE
+        most, most_routine = (FEW, FEW) if few else (MOST, MOST_ROUTINE)
+        if namespace(key) in self.closed or list(self.working.values()).count(place) >= most:
             return False
-        return key in self.urgent or list(self.routine.values()).count(place) < MOST_ROUTINE
+        return key in self.urgent or list(self.routine.values()).count(place) < most_routine
 
     @rule(key=KEYS, urgent=st.booleans(), forced=st.booleans())
     def add(self, key: str, urgent: bool, forced: bool) -> None:
@@ -129,16 +132,22 @@ class QueueModel(RuleBasedStateMachine):
             self._add(key, self.again.pop(key), key in self.again_urgent)
             self.again_urgent.discard(key)
 
-    @rule(key=KEYS)
-    def retry(self, key: str) -> None:
+    @precondition(lambda self: self.working)
+    @rule(data=st.data())
+    def retry(self, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from(sorted(self.working)))
+        self.failing.setdefault(self.working[key], set()).add(key)
         delay = self.queue.retry(key, self.now)
         failures = self.failures.get(key, 0)
         assert delay == min(LONGEST_BACKOFF, 2.0**failures) * 0.75
         self.failures[key] = failures + 1
         self._wish(key, self.now + delay, False)
 
-    @rule(key=KEYS)
-    def succeeded(self, key: str) -> None:
+    @precondition(lambda self: self.working)
+    @rule(data=st.data())
+    def succeeded(self, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from(sorted(self.working)))
+        self.failing.pop(self.working[key], None)
         self.queue.succeeded(key)
         self.failures.pop(key, None)
 
@@ -311,3 +320,49 @@ def test_backoff_never_overflows() -> None:
     queue: WorkQueue[str] = made(1.0)
     delays = [queue.retry("a", 0.0, longest=60.0) for _ in range(2000)]
     assert max(delays) == 60.0
+
+
+def in_trouble() -> WorkQueue[str]:
+    """There, the passes of three objects have failed."""
+    queue = made(0.0)
+    for key in ("there:a/1", "there:a/2", "there:a/3"):
+        queue.add(key)
+    while (item := queue.take(0.0)) is not None:
+        queue.retry(item.key, 0.0)
+        queue.done(item.key)
+    return queue
+
+
+def busy(queue: WorkQueue[str], now: float = 0.0) -> list[str]:
+    return [item.key for item in iter(lambda: queue.take(now), None)]
+
+
+def test_c5_a_place_in_which_passes_fail_keeps_few_workers_busy_and_no_other_place_does() -> None:
+    queue = in_trouble()
+    for place in ("here", "there"):
+        for number in range(10, 20):
+            queue.add(f"{place}:b/{number}")
+    assert [region(key) for key in busy(queue)].count("there") == FEW
+    assert queue.depth() == 10 - FEW
+
+
+def test_c5_a_pass_that_succeeds_gives_the_place_all_of_its_workers_back() -> None:
+    queue = in_trouble()
+    for number in range(10, 20):
+        queue.add(f"there:b/{number}")
+    first, *_ = busy(queue)
+    queue.succeeded(first)
+    queue.done(first)
+    assert len(busy(queue)) == 10 - FEW
+
+
+def test_c5_one_object_that_always_fails_takes_no_workers_from_its_place() -> None:
+    queue = made(0.0)
+    for attempt in range(20):
+        queue.add("there:a/bad", forced=True)
+        assert queue.take(float(attempt)) is not None
+        queue.retry("there:a/bad", float(attempt))
+        queue.done("there:a/bad")
+    for number in range(10):
+        queue.add(f"there:b/{number}")
+    assert len([key for key in busy(queue) if key != "there:a/bad"]) == 10

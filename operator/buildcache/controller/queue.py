@@ -23,6 +23,12 @@ LONGEST_BACKOFF = 300.0
 ROUTINE_SHARE = 8
 """Every so manieth key of a bulkhead is taken from the routine ones first, so that a flood of new objects starves none of them."""
 
+IN_TROUBLE = 3
+"""Keys of a bulkhead whose passes failed, with none between them that succeeded, which show that the place is in trouble."""
+
+FEW = 3
+"""Keys of a bulkhead in trouble that are worked on at once: two whose calls may wait for an answer, and one for what needs none."""
+
 
 class Taken(NamedTuple, Generic[K]):
     """A key to work on. `forced`: something besides the object itself asks for the pass (a deadline, the poller)."""
@@ -75,6 +81,9 @@ class WorkQueue(Generic[K]):
         self._timers: list[tuple[float, int, K]] = []
         self._serial = 0
         self._failures: dict[K, int] = {}
+        self._failing: dict[Hashable, set[K]] = {}
+        """Of each place, the first keys whose passes failed since one succeeded. Outlives the bulkhead, as all of them may wait for
+        their next tries."""
 
     def add(self, key: K, *, urgent: bool = True, forced: bool = False) -> None:
         """Queue a key now; one that is being worked on comes again when that is done."""
@@ -133,7 +142,7 @@ class WorkQueue(Generic[K]):
         self._ring(now)
         self._settle()
         for place, at in self._bulkheads.items():
-            if (ready := at.ready(self._limits)) is not None:
+            if (ready := at.ready(self._limits_of(place))) is not None:
                 key, forced = ready.take()
                 at.begin(key, routine=ready is at.routine)
                 self._working.add(key)
@@ -157,6 +166,8 @@ class WorkQueue(Generic[K]):
         """Queue a key as routine after its own backoff: doubling from a second to `longest`, with jitter. Returns the delay."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
+        if key in self._places and len(failing := self._failing.setdefault(self._places[key], set())) < IN_TROUBLE:
+            failing.add(key)
         # Between half of the step and the whole of it, so that what failed together does not come back together.
         step = min(longest, FIRST_BACKOFF * 2.0 ** min(failures, 30))
         delay = max(at_least, step * (0.5 + 0.5 * self._random()))
@@ -164,8 +175,9 @@ class WorkQueue(Generic[K]):
         return delay
 
     def succeeded(self, key: K) -> None:
-        """Reset a key's backoff."""
+        """Reset a key's backoff, and give its bulkhead all of its workers."""
         self._failures.pop(key, None)
+        self._failing.pop(self._places.get(key), None)
 
     def next_due(self) -> float | None:
         """Return the clock's time at which the next timer rings, or None without one."""
@@ -179,7 +191,13 @@ class WorkQueue(Generic[K]):
 
     def is_ready(self) -> bool:
         """Tell whether there is a key that another worker could take now."""
-        return any(at.ready(self._limits) is not None for at in self._bulkheads.values())
+        return any(at.ready(self._limits_of(place)) is not None for place, at in self._bulkheads.items())
+
+    def _limits_of(self, place: Hashable) -> Limits:
+        """What fails keeps few workers busy: passes that fail at once, one after the other in all of them, would take the processor."""
+        if len(self._failing.get(place, ())) < IN_TROUBLE:
+            return self._limits
+        return Limits(min(FEW, self._limits.working), min(FEW, self._limits.routine))
 
     def _at(self, key: K) -> _Bulkhead[K]:
         place = self._places[key] = self._bulkhead(key)
@@ -188,7 +206,9 @@ class WorkQueue(Generic[K]):
     def _settle(self) -> None:
         """Move the next keys to where they belong by now, when an object that tells it has become known since they came."""
         for place, at in list(self._bulkheads.items()):
-            while (ready := at.ready(self._limits)) is not None and self._bulkhead(key := ready.first()) != place:
+            while (ready := at.ready(self._limits_of(place))) is not None and self._bulkhead(
+                key := ready.first()
+            ) != place:
                 urgent, forced = ready is at.urgent, ready.pop(key)
                 del self._places[key]
                 self.add(key, urgent=urgent, forced=forced)
