@@ -13,6 +13,13 @@ from pathlib import Path
 
 READY = "/_ministack/ready"
 
+_PROGRAM = """
+import ctypes, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: it ends with the tests, also when these are killed
+from hypercorn.__main__ import main
+sys.exit(main())
+"""
+
 
 @contextmanager
 def running(folder: Path) -> Iterator[str]:
@@ -24,7 +31,7 @@ def running(folder: Path) -> Iterator[str]:
         listening.listen()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         process = subprocess.Popen(
-            [sys.executable, "-m", "hypercorn", "ministack.app:app", "--bind", f"fd://{listening.fileno()}"],
+            [sys.executable, "-c", _PROGRAM, "ministack.app:app", "--bind", f"fd://{listening.fileno()}"],
             pass_fds=[listening.fileno()],
             cwd=folder,
             env=_environment(folder, listening.getsockname()[1]),

@@ -11,9 +11,10 @@ from buildcache.aws.clients import Session
 from buildcache.core.status import timestamp
 from buildcache.reconcile.build import BuildReconciler
 from buildcache.reconcile.executor import EcsExecutor
+from buildcache.reconcile.poller import Poller
 from tests.fakes.builds import FakeView, Shell, build_body
 from tests.lab.aws.served import unique
-from tests.ministack.account import Account
+from tests.ministack.account import REGION, Account
 from tests.ministack.conftest import Calls
 from tests.reconcile.conftest import Cache, spec_of
 
@@ -31,7 +32,7 @@ class Operator:
         self.now = datetime.now(UTC)
         self._reconciler, self.poller = self._start()
 
-    def _start(self) -> tuple[BuildReconciler, Any]:
+    def _start(self) -> tuple[BuildReconciler, Poller]:
         executor = EcsExecutor(Session(pool=4))
         doubt = self.cache.reconciler.doubt
         return BuildReconciler(self.view, executor, cluster_id="test", doubt=doubt), executor.poller
@@ -45,7 +46,7 @@ class Operator:
     def poll(self, shell: Shell, **later: float) -> None:
         """A look at all tasks, and the pass that it wakes."""
         shell.now += timedelta(**later)
-        self.poller.poll(shell.now)
+        self.poller.poll(REGION, lambda: shell.now)
         shell.settle()
 
     def tasks(self) -> list[dict[str, Any]]:
@@ -160,7 +161,7 @@ def test_m1_a_timeout_holds_also_when_no_poll_shows_a_change(operator: Operator,
         assert outcome.again_after is not None, "nothing wakes this Build any more"
         shell.now += timedelta(seconds=outcome.again_after)
         assert shell.now - started <= timedelta(seconds=60)
-        operator.poller.poll(shell.now)
+        operator.poller.poll(REGION, lambda: shell.now)
         outcome = shell.settle()
     operator.poll(shell, seconds=31)
     assert shell.succeeded == ("False", "RunTimeout")

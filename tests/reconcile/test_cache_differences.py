@@ -187,6 +187,21 @@ def test_m5_what_was_asked_for_and_failed_is_still_a_whole_look_when_it_is_made(
     assert {"DescribeClusters", "DescribeVpcAttribute", "DescribeTaskDefinition"} <= set(calls.names())
 
 
+def test_m2_a_look_that_a_build_asks_for_is_made_at_once_and_reads_everything(cache: Cache, calls: Calls) -> None:
+    cache.settle()
+    cache.later(minutes=12)
+    cache.step()
+    calls.reset()
+    cache.step()
+    assert calls.names() == [], "the last look still stands"
+    cache.reconciler.doubt(cache.uid)
+    cache.step()
+    assert {"DescribeClusters", "DescribeVpcAttribute", "DescribeTaskDefinition"} <= set(calls.names())
+    calls.reset()
+    cache.step()
+    assert calls.names() == [], "one look is enough"
+
+
 def test_m8_a_deleted_repository_is_told_with_its_layers(cache: Cache) -> None:
     cache.settle()
     client("ecr").delete_repository(repositoryName=REPOSITORY, force=True)

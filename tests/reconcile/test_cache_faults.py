@@ -622,7 +622,7 @@ def test_numbers_about_builds_are_written_without_asking_aws_and_not_with_every_
     cache.view.builds.append({"status": {}})
     assert cache.step().status is not None
     assert cache.body["status"]["queue"] == {"running": 0, "queued": 1}
-    cache.view.builds.append({"status": {"attempts": [{"number": 1}]}})
+    cache.view.builds.append({"status": {"attempts": [{"number": 1, "taskARN": "t"}]}})
     cache.later(seconds=1)
     outcome = cache.step()
     assert outcome.status is None

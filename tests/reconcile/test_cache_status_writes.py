@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,6 +25,7 @@ from buildcache.core.build import finished
 from buildcache.core.observed import ObservedCache, Subnet
 from buildcache.reconcile.cache import CacheReconciler
 from tests.fakes import aws_parts
+from tests.fakes.view import ListView
 from tests.strategies import ROLE, SUBNETS, VPC
 
 START = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -132,19 +133,6 @@ class Api:
         return Written(self.body or body)
 
 
-@dataclass
-class View:
-    """The Builds of the cache."""
-
-    builds: list[Mapping[str, Any]] = field(default_factory=list)
-
-    def builds_of(self, *_: str) -> Sequence[Mapping[str, Any]]:
-        return self.builds
-
-    def finished_of(self, *_: str) -> Sequence[Any]:
-        return ()
-
-
 class Regions:
     """A session whose clients nothing is done with."""
 
@@ -156,7 +144,7 @@ class Life:
     """One BuildCache from its creation to its end; `seen` is what its status said in each second."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, faults: Mapping[int, str]) -> None:
-        self.aws, self.api, self.view = Aws(), Api(faults), View()
+        self.aws, self.api, self.view = Aws(), Api(faults), ListView()
         monkeypatch.setattr(parts, "observe", self.aws.observe)
         monkeypatch.setattr(parts, "observe_for_teardown", self.aws.observe)
         monkeypatch.setattr(parts, "apply", self.aws.apply)
@@ -176,7 +164,7 @@ class Life:
         script: Iterator[Callable[[], object]] = iter(
             [
                 lambda: None,
-                lambda: self.view.builds.append({"status": {"attempts": [{"number": 1}]}}),
+                lambda: self.view.builds.append({"status": {"attempts": [{"number": 1, "taskARN": "t"}]}}),
                 self._drift,
                 lambda: self.api.change(self._edit),
                 self.view.builds.clear,
