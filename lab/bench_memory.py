@@ -65,7 +65,7 @@ def _peak(pid: int) -> float:
 
 def _create(objects: Any, number: int) -> None:
     """One of a long line."""
-    arguments = [{"name": f"A{each}", "value": f"{number}.{each}." * 12} for each in range(40)]
+    arguments = [{"name": f"A{each}", "value": f"{number}.{each}." * 12} for each in range(32)]
     body = {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "Build",

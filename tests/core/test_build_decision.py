@@ -59,7 +59,7 @@ def start(build: Build, cache: BuildCache) -> StartTask:
 
 def test_f54_missing_cache_is_waited_for_and_then_is_the_end() -> None:
     assert decide(a_build(), None) == Wait(
-        Reason.WAITING_FOR_CACHE, "there is no BuildCache shop in namespace team-a", again_after=5.0
+        Reason.WAITING_FOR_CACHE, "there is no BuildCache shop in namespace team-a", again_after=60.0
     )
     ended = decide(a_build(), None, minutes=60)
     assert isinstance(ended, Failed)

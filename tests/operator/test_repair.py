@@ -58,6 +58,28 @@ def test_c8_a_repair_keeps_no_bodies() -> None:
     assert peak < 2 * one_page, f"{peak / 2**20:.1f} MiB"
 
 
+def test_c8_a_build_is_kept_in_twice_its_size() -> None:
+    """Four kibibytes of arguments, parsed, take sixteen."""
+    tracemalloc.start()
+    try:
+        store = Store(finished)
+        for number in range(BUILDS):
+            store.seen("Build", None, body(number))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < BUILDS * 4096 * 2, f"{kept / BUILDS:.0f} bytes each"
+
+
+def test_c8_a_pass_gets_the_whole_build_and_others_do_without_its_arguments() -> None:
+    store = Store(finished)
+    store.seen("Build", None, body(1))
+    assert store.get(Key("Build", "team-a", "web-1")) == body(1)
+    assert store.read(Key("Build", "team-a", "web-1"), body(1), store.begin_read()) == body(1)
+    (seen,) = store.builds_of("team-a", "shop")
+    assert seen["spec"] == {name: value for name, value in body(1)["spec"].items() if name != "buildArgs"}
+
+
 def test_c8_what_kubectl_applied_is_not_kept() -> None:
     store = Store(finished)
     applied = body(1)

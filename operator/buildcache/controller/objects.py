@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -71,6 +72,22 @@ def _shared(value: Any) -> Any:
     if isinstance(value, list):
         return [_shared(item) for item in value]
     return value
+
+
+def pack(body: Body) -> tuple[Body, bytes]:
+    """Return the body without its build arguments, and these as JSON: parsed they take four times the memory, and only a
+    Build's own pass reads them.
+    """
+    spec = body.get("spec")
+    if not isinstance(spec, Mapping) or not (arguments := spec.get("buildArgs")):
+        return body, b""
+    rest = {name: value for name, value in spec.items() if name != "buildArgs"}
+    return {**body, "spec": rest}, json.dumps(arguments).encode()
+
+
+def unpack(body: Body, arguments: bytes) -> Body:
+    """Return the whole body from what `pack` returned."""
+    return {**body, "spec": {**body["spec"], "buildArgs": json.loads(arguments)}} if arguments else body
 
 
 def uid_of(body: Body) -> str:

@@ -26,8 +26,10 @@ from .objects import (
     is_released,
     is_terminal,
     key_of,
+    pack,
     slim,
     uid_of,
+    unpack,
     version_of,
 )
 
@@ -43,8 +45,14 @@ _REMEMBERED_GONE = 4096
 @dataclass(frozen=True, slots=True)
 class _Entry:
     body: Body
+    """Without build arguments."""
+    arguments: bytes
+    """Those, packed."""
     tick: int
     """When it was stored, in the store's own counting; compared with the tick at which a read began."""
+
+    def whole(self) -> Body:
+        return unpack(self.body, self.arguments)
 
 
 class Store:
@@ -108,7 +116,7 @@ class Store:
             elif body is not None:
                 self._put(key, body)
             entry = self._entries.get(key)
-            return entry.body if entry else None
+            return entry.whole() if entry else None
 
     def repair(self, kind: KindName, page: Iterable[Body], since: int, listed: set[Key]) -> list[Key]:
         """Take a page of a list begun at `since`; return the keys of which the store had missed something.
@@ -178,7 +186,7 @@ class Store:
         """Return the newest body under this name."""
         with self._lock:
             entry = self._entries.get(key)
-            return entry.body if entry else None
+        return entry.whole() if entry else None
 
     def is_doubted(self, key: Key) -> bool:
         """Tell whether only a read can say what became of this object."""
@@ -207,7 +215,7 @@ class Store:
         return self.get(Key("BuildCache", namespace, name))
 
     def builds_of(self, namespace: str, cache_name: str) -> Sequence[Mapping[str, Any]]:
-        """Return the Builds of that cache whose result is not decided, oldest first."""
+        """Return the Builds of that cache whose result is not decided, oldest first, without their build arguments."""
         with self._lock:
             keys = self._undecided.get(Key("BuildCache", namespace, cache_name), {})
             bodies = [self._entries[key].body for key in keys]
@@ -249,7 +257,8 @@ class Store:
         if entry is not None and uid_of(entry.body) != uid:
             self._forget(key)
         self._doubted.discard(key)
-        self._entries[key] = _Entry(slim(body), self._tick)
+        rest, arguments = pack(body)
+        self._entries[key] = _Entry(slim(rest), arguments, self._tick)
         self._keys[uid] = key
         self._index(key, body)
         return True

@@ -41,8 +41,8 @@ LOOK_PERIOD = 5.0
 
 _CLUSTER = re.compile(r"arn:aws[a-z-]*:ecs:[a-z0-9-]+:[0-9]{12}:cluster/[A-Za-z0-9_-]{1,255}")
 
-CACHE_PERIOD = 5.0
-"""Seconds until a Build that waits for its BuildCache looks again; reads memory only, and a change of the cache wakes it at once."""
+CACHE_PERIOD = 60.0
+"""Seconds until a Build that waits for its BuildCache looks again. A change of the cache wakes it at once; thousands may wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ class View(Protocol):
         ...
 
     def builds_of(self, namespace: str, cache_name: str) -> Sequence[Mapping[str, Any]]:
-        """Return the Builds of that cache that are not finished, oldest first."""
+        """Return the Builds of that cache that are not finished, oldest first, without their build arguments."""
         ...
 
     def line_of(self, namespace: str, cache_name: str) -> Line:
